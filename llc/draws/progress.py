@@ -1,0 +1,34 @@
+"""A bar with rate and time left, for work that lasts over two seconds."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_PATIENCE = 2.0  # seconds
+
+
+@contextmanager
+def progress_bar(description: str, total: int, enabled: bool) -> Iterator[Callable[[int], None]]:
+    """Gives a function that reports so many more draws done; the bar shows on standard error after two seconds."""
+    begun, done = time.monotonic(), 0
+    rate = TextColumn("{task.fields[rate]:.3g} draws/s")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(description, total=total, rate=0.0)
+
+    def report(draws: int) -> None:
+        nonlocal done
+        done += draws
+        elapsed = time.monotonic() - begun
+        if enabled and elapsed > _PATIENCE:
+            bar.start()  # a second start does nothing
+        bar.update(task, completed=done, rate=done / max(elapsed, 1e-9))
+
+    try:
+        yield report
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -1,0 +1,105 @@
+"""Draws as an xarray DataTree in ArviZ's schema, with every setting in its attrs."""
+
+import dataclasses
+from importlib.metadata import version
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from arviz_base import from_dict
+from xarray import DataTree
+
+from llc.draws.observables import Observables
+from llc.posterior.local_posterior import LocalPosterior
+from llc.problem import named_leaves
+from llc.samplers.langevin import Kernel
+
+Attribute = int | float | str | list[Any]
+
+
+def to_datatree(
+    draws: Observables,
+    warmup: Observables | None,
+    kernel: Kernel,
+    posterior: LocalPosterior,
+    settings: dict[str, Any],
+) -> DataTree:
+    """Label the record of chains, whose leaves have axes (ladder, chain, draw).
+
+    Dimensions are (chain, draw), with `step_size` in front where the kernel's step size is a ladder.
+    """
+    ladder = np.ndim(kernel.step_size) == 1 if kernel.step_size is not None else False
+    sample_dims = ["step_size", "chain", "draw"] if ladder else ["chain", "draw"]
+    leaves = [name for name, _ in named_leaves(posterior.center)]
+    groups: dict[str, Any] = {"sample_stats": _statistics(draws, posterior, ladder)}
+    if warmup is not None:
+        groups["warmup_sample_stats"] = _statistics(warmup, posterior, ladder)
+    if draws.position is not None:
+        groups["posterior"] = _weights(draws.position, posterior, ladder)
+    attrs = _attributes(draws, warmup, kernel, posterior) | settings
+    dims = {"virial": ["leaf"]}
+    coords: dict[str, Any] = {"leaf": leaves}
+    if ladder:
+        coords["step_size"] = np.asarray(kernel.step_size)
+    tree = from_dict(groups, sample_dims=sample_dims, dims=dims, coords=coords, attrs={"/": attrs}, save_warmup=True)
+    for group in groups:
+        # when they were made would make two equal runs differ
+        tree[group].attrs.clear()
+    return tree
+
+
+def _statistics(record: Observables, posterior: LocalPosterior, ladder: bool) -> dict[str, np.ndarray]:
+    fields = {
+        name: np.asarray(values) for name, values in record._asdict().items() if values is not None and name != "position"
+    }
+    fields["potential"] = (
+        float(posterior.nbeta) * fields["full_loss_difference"] + 0.5 * fields["whitened_squared_distance"]
+    )
+    finite = np.isfinite(fields["loss_difference"]) & np.isfinite(fields["full_loss_difference"])
+    fields["diverging"] = ~finite
+    return fields if ladder else {name: values[0] for name, values in fields.items()}
+
+
+def _weights(positions: np.ndarray, posterior: LocalPosterior, ladder: bool) -> dict[str, np.ndarray]:
+    over_draws = eqx.filter_jit(eqx.filter_vmap(LocalPosterior.params, in_axes=(None, 0)))
+    params = over_draws(posterior, positions.reshape(-1, positions.shape[-1]))
+    shaped = lambda leaf: np.asarray(leaf).reshape(*positions.shape[:-1], *leaf.shape[1:])
+    weights = {name: shaped(leaf) for name, leaf in named_leaves(params)}
+    return weights if ladder else {name: values[0] for name, values in weights.items()}
+
+
+def _attributes(
+    draws: Observables, warmup: Observables | None, kernel: Kernel, posterior: LocalPosterior
+) -> dict[str, Attribute]:
+    """Every setting, in types that netCDF and zarr keep."""
+    hyperparameters = {
+        f"kernel_{field.name}": _attribute(getattr(kernel, field.name))
+        for field in dataclasses.fields(kernel)  # pyright: ignore[reportArgumentType]
+    }
+    return {
+        "kernel": type(kernel).__name__,
+        **hyperparameters,
+        "nbeta": float(posterior.nbeta),
+        "localization": [float(gamma) for gamma in posterior.localization],
+        "dimension": posterior.dimension,
+        "leaf_dimensions": list(posterior.sizes),
+        "num_params": sum(leaf.size for leaf in jax.tree.leaves(posterior.center)),
+        "n": posterior.n,
+        "batch_size": posterior.batch_size,
+        "center_loss": float(np.mean(np.asarray(posterior.center_losses, dtype=np.float64))),
+        "num_chains": draws.loss_difference.shape[1],
+        "num_draws": draws.loss_difference.shape[2],
+        "num_warmup": 0 if warmup is None else warmup.loss_difference.shape[2],
+        "llc_version": version("llcoef"),
+        "jax_version": version("jax"),
+        "numpyro_version": version("numpyro"),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _attribute(value: Any) -> Attribute:
+    if isinstance(value, str | int | float):
+        return value
+    return "chosen" if value is None else np.asarray(value).tolist()
+

@@ -1,0 +1,115 @@
+"""Estimators of ∇L_n and of ΔL from a minibatch, each the value and gradient of one surrogate loss.
+
+    full             ΔL_n(v)
+    minibatch        ΔL_B(v)                                                     paired: ℓ_i(w) − ℓ_i(w*)
+    control_variate  ΔL_B(v) − v·(∇L_B(0) − ∇L_n(0))                             Baker, Fearnhead, Fox & Nemeth 2019
+    anchored         ΔL_B(v) − ΔL_B(a) − (v − a)·(∇L_B(a) − ∇L_n(a)) + ΔL_n(a)   SVRG-LD, Dubey et al. 2016
+
+A surrogate's mean over batches is ΔL_n(v) exactly, and so is its gradient's: the control that quiets the gradient quiets
+the recorded loss difference too.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from llc.posterior.local_posterior import LocalPosterior
+
+Gradient = Literal["control_variate", "anchored", "minibatch", "full"]
+
+
+class LossEstimate(NamedTuple):
+    """ΔL (nats per example) and its gradient in v."""
+
+    loss_difference: Float[Array, ""]
+    gradient: Float[Array, "d"]
+
+
+class Anchor(NamedTuple):
+    """Where the anchored control variate was last taken: v_a, ΔL_n and ∇L_n there, and the steps since."""
+
+    position: Float[Array, "d"]
+    estimate: LossEstimate
+    age: Int[Array, ""]
+
+
+def check_gradient(gradient: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        ValueError: naming the known ones.
+    """
+    if gradient not in get_args(Gradient):
+        msg = f"gradient={gradient!r}; it must be one of {', '.join(get_args(Gradient))}."
+        raise ValueError(msg)
+
+
+def first_anchor(posterior: LocalPosterior, v: Float[Array, "d"], gradient: str) -> Anchor | None:
+    """The anchor a chain starts with: at w*, where everything is cached, and due at once."""
+    if gradient != "anchored":
+        return None
+    at_center = LossEstimate(jnp.zeros((), v.dtype), posterior.center_gradient)
+    return Anchor(jnp.zeros_like(v), at_center, jnp.asarray(posterior.n))
+
+
+def full_estimate(posterior: LocalPosterior, v: Float[Array, "d"]) -> LossEstimate:
+    """ΔL_n and ∇L_n over all the data."""
+    return LossEstimate(*jax.value_and_grad(posterior.loss_difference)(v))
+
+
+def estimate_loss(
+    posterior: LocalPosterior, v: Float[Array, "d"], rng_key: Array, gradient: str, anchor: Anchor | None
+) -> tuple[LossEstimate, Anchor | None]:
+    """ΔL and its gradient at v from a minibatch drawn after v, so that both are unbiased given v."""
+    if gradient == "full" or posterior.batch_size == posterior.n:
+        return full_estimate(posterior, v), anchor
+    indices = jax.random.randint(rng_key, (posterior.batch_size,), 0, posterior.n)
+    on_batch = jax.value_and_grad(posterior.batch_loss_difference)
+    value, slope = on_batch(v, indices)
+    if gradient == "minibatch":
+        return LossEstimate(value, slope), anchor
+    if gradient == "control_variate":
+        excess = jax.grad(posterior.batch_loss_difference)(jnp.zeros_like(v), indices) - posterior.center_gradient
+        return LossEstimate(value - jnp.vdot(v, excess), slope - excess), anchor
+    assert anchor is not None
+    anchor = refresh(posterior, anchor, v)
+    there, anchor_slope = on_batch(anchor.position, indices)
+    excess = anchor_slope - anchor.estimate.gradient
+    shift = anchor.estimate.loss_difference - there - jnp.vdot(v - anchor.position, excess)
+    return LossEstimate(value + shift, slope - excess), anchor._replace(age=anchor.age + 1)
+
+
+def refresh(posterior: LocalPosterior, anchor: Anchor, v: Float[Array, "d"]) -> Anchor:
+    """Move the anchor to v where it is an epoch old."""
+    arrays, static = eqx.partition(posterior, eqx.is_array)
+
+    def move(operands: tuple[LocalPosterior, Anchor, Float[Array, "d"]]) -> Anchor:
+        arrays, anchor, v = operands
+        return Anchor(v, full_estimate(eqx.combine(arrays, static), v), jnp.zeros_like(anchor.age))
+
+    due = anchor.age * posterior.batch_size >= posterior.n
+    return _cond_together(due, move, lambda operands: operands[1], (arrays, anchor, v))
+
+
+def _cond_together(due: Bool[Array, ""], act: Callable, keep: Callable, operands: Any) -> Any:
+    """`lax.cond` for chains that step together, so that theirs are due together.
+
+    Under `vmap` a plain condition becomes a choice between both branches, and pays the full gradient at every step.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def run(due: Array, operands: Any) -> Any:
+        return jax.lax.cond(due, act, keep, operands)
+
+    @run.def_vmap
+    def _(axis_size: int, batched: list, due: Array, operands: Any) -> tuple[Any, Any]:
+        axes = (jax.tree.map(lambda flag: 0 if flag else None, batched[1]),)
+        each = lambda branch: jax.vmap(branch, in_axes=axes, axis_size=axis_size)
+        out = _cond_together(jnp.any(due), each(act), each(keep), operands)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return run(due, operands)

@@ -1,0 +1,243 @@
+"""The tempered posterior around a checkpoint, in whitened coordinates.
+
+    π(w) ∝ exp(−U(w)),   U(w) = nβ (L_n(w) − L_n(w*)) + ½ Σ_l γ_l ‖w_l − w*_l‖²      (theory: Watanabe 2013; Lau et al. 2023)
+
+Kernels move v = Γ^{1/2} (w − w*), in which the localising prior is N(0, I): a step size then has no unit.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from llc.posterior.localization import Relative, resolve_localization
+from llc.posterior.temperature import resolve_nbeta
+from llc.problem import Problem, named_leaves
+
+DEFAULT_BATCH_SIZE = 128
+_BLOCK_ELEMENTS = 2**24  # intermediates that one block of a full-data pass may hold for one chain: 64 MiB of float32
+
+
+class LocalPosterior(eqx.Module):
+    """The only owner of nβ, γ, n, the batch size and the mask.
+
+    >>> problem = Problem(lambda w, x: 0.5 * ((x - w) ** 2).sum(1), jnp.zeros((1000, 2)))
+    >>> posterior = LocalPosterior(problem, jnp.zeros(2), localization=1.0)
+    >>> posterior.dimension, round(float(posterior.potential(jnp.ones(2))), 2)  # (nβ + γ) · ½ · 2
+    (2, 145.76)
+
+    Args:
+        problem: the loss and its data.
+        center: the checkpoint w*, any pytree of floating-point arrays.
+        nbeta: nβ, n / log n unless given.
+        localization: γ, a number (nats per squared weight), or `Relative(radius)`.
+        mask: a tree like `center` of booleans, or of boolean arrays like its leaves: what may move (weight-refined
+            coefficient, Wang et al. 2024). None frees everything.
+        batch_size: examples a minibatch; at most 128 unless given. n means full-data gradients.
+
+    Raises:
+        ValueError: anything above that no posterior can be made of, said with what came and what to do.
+    """
+
+    problem: Problem
+    center: PyTree[Float[Array, "..."]]
+    nbeta: Float[Array, ""]
+    localization: Float[Array, "leaves"]
+    free: tuple[Int[Array, "free"], ...] | None
+    center_losses: Float[Array, "n"]
+    center_gradient: Float[Array, "d"]
+    batch_size: int = eqx.field(static=True)
+    block_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        problem: Problem,
+        center: PyTree,
+        *,
+        nbeta: float | None = None,
+        localization: float | Relative = Relative(),  # noqa: B008, frozen
+        mask: PyTree | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        problem.check(center)
+        self.problem = problem
+        # float32 at least: a step in bfloat16 would be rounded away
+        self.center = jax.tree.map(lambda w: jnp.asarray(w, jnp.promote_types(jnp.result_type(w), jnp.float32)), center)
+        self.nbeta = jnp.asarray(resolve_nbeta(nbeta, problem.n), jnp.result_type(float))
+        self.localization = resolve_localization(localization, center)
+        self.free = None if mask is None else _free_coordinates(mask, self.center)
+        self.batch_size = _resolve_batch_size(batch_size, problem.n)
+        self.block_size = min(problem.n, _block_size(problem, self.center))
+        self.center_losses = jnp.zeros(problem.n)
+        self.center_gradient = jnp.zeros(self.dimension)
+        self.center_losses = _center_losses(self)
+        _check_center(problem, self.center, self.center_losses)
+        self.center_gradient = _center_gradient(self)
+        if not bool(jnp.isfinite(self.center_gradient).all()):
+            msg = "the gradient of the loss at the checkpoint holds NaN or infinity; make loss_fn differentiable there."
+            raise ValueError(msg)
+
+    @property
+    def n(self) -> int:
+        """The number of examples."""
+        return self.problem.n
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of free coordinates of each leaf."""
+        if self.free is None:
+            return tuple(leaf.size for leaf in jax.tree.leaves(self.center))
+        return tuple(indices.shape[0] for indices in self.free)
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of free coordinates."""
+        return sum(self.sizes)
+
+    def split(self, v: Float[Array, "d"]) -> list[Float[Array, "_"]]:
+        """The coordinates of each leaf."""
+        return jnp.split(v, np.cumsum(self.sizes)[:-1])
+
+    def params(self, v: Float[Array, "d"]) -> PyTree[Float[Array, "..."]]:
+        """w = w* + Γ^{−1/2} v, in the checkpoint's own tree."""
+        leaves, tree = jax.tree.flatten(self.center)
+        moves = [part / jnp.sqrt(gamma) for part, gamma in zip(self.split(v), self.localization, strict=True)]
+        if self.free is None:
+            moved = [leaf + move.reshape(leaf.shape) for leaf, move in zip(leaves, moves, strict=True)]
+        else:
+            moved = [
+                leaf.ravel().at[indices].add(move).reshape(leaf.shape)
+                for leaf, indices, move in zip(leaves, self.free, moves, strict=True)
+            ]
+        return jax.tree.unflatten(tree, moved)
+
+    def whiten(self, params: PyTree) -> Float[Array, "d"]:
+        """v = Γ^{1/2} (w − w*), the inverse of `params`."""
+        shifts = [(w - c).ravel() for w, c in zip(jax.tree.leaves(params), jax.tree.leaves(self.center), strict=True)]
+        if self.free is not None:
+            shifts = [shift[indices] for shift, indices in zip(shifts, self.free, strict=True)]
+        return jnp.concatenate([s * jnp.sqrt(gamma) for s, gamma in zip(shifts, self.localization, strict=True)])
+
+    def squared_distance(self, v: Float[Array, "d"]) -> Float[Array, ""]:
+        """‖w − w*‖², in squared weights."""
+        return sum(jnp.square(p).sum() / gamma for p, gamma in zip(self.split(v), self.localization, strict=True))
+
+    def batch(self, indices: Int[Array, "batch"]) -> tuple[PyTree, Float[Array, "batch"]]:
+        """Some examples, and their losses at w*."""
+        return jax.tree.map(lambda leaf: leaf[indices], self.problem.data), self.center_losses[indices]
+
+    def batch_loss_difference(self, v: Float[Array, "d"], indices: Int[Array, "batch"]) -> Float[Array, ""]:
+        """mean_{i ∈ B} ℓ_i(w) − ℓ_i(w*), in nats per example; exactly 0 at v = 0."""
+        examples, center_losses = self.batch(indices)
+        return jnp.mean(self.problem.losses(self.params(v), examples) - center_losses)
+
+    def loss_difference(self, v: Float[Array, "d"]) -> Float[Array, ""]:
+        """ΔL = L_n(w) − L_n(w*), in nats per example, summed from per-example differences so that float32 keeps it."""
+        params, size = self.params(v), self.block_size
+
+        def total(examples: Any, center_losses: Float[Array, "block"]) -> Float[Array, ""]:
+            return jnp.sum(self.problem.losses(params, examples) - center_losses)
+
+        if size == self.n:
+            return total(self.problem.data, self.center_losses) / self.n
+        everything, count = (self.problem.data, self.center_losses), self.n // size
+        blocks = jax.tree.map(lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), everything)
+        # checkpointed: the gradient then holds one block's intermediates at a time
+        add = jax.checkpoint(lambda carry, block: (carry + total(*block), None))
+        rest = total(*jax.tree.map(lambda a: a[count * size :], everything)) if self.n % size else 0.0
+        return (jax.lax.scan(add, jnp.zeros((), self.center_losses.dtype), blocks)[0] + rest) / self.n
+
+    def potential(self, v: Float[Array, "d"]) -> Float[Array, ""]:
+        """U = nβ ΔL + ½ ‖v‖², in nats."""
+        return self.nbeta * self.loss_difference(v) + 0.5 * jnp.vdot(v, v)
+
+
+def _free_coordinates(mask: PyTree, center: PyTree) -> tuple[Int[Array, "free"], ...]:
+    """The indices of each raveled leaf that may move."""
+    masks, leaves = jax.tree.leaves(mask), named_leaves(center)
+    if jax.tree.structure(mask) != jax.tree.structure(center):
+        msg = f"mask is the tree {jax.tree.structure(mask)}, params are {jax.tree.structure(center)}; give one of the same tree."
+        raise ValueError(msg)
+    free = []
+    for (name, leaf), allowed in zip(leaves, masks, strict=True):
+        flags = np.asarray(allowed)
+        if flags.dtype != bool or flags.shape not in ((), leaf.shape):
+            msg = (
+                f"mask leaf {name!r} is {flags.dtype}{list(flags.shape)}; it must be one boolean, or booleans of "
+                f"the leaf's shape {list(leaf.shape)}; True is what may move."
+            )
+            raise ValueError(msg)
+        free.append(jnp.asarray(np.flatnonzero(np.broadcast_to(flags, leaf.shape))))
+    if sum(indices.size for indices in free) == 0:
+        msg = "mask frees nothing; set at least one entry to True."
+        raise ValueError(msg)
+    return tuple(free)
+
+
+def _resolve_batch_size(batch_size: int | None, n: int) -> int:
+    if batch_size is None:
+        return min(n, DEFAULT_BATCH_SIZE)
+    if batch_size > n:
+        msg = f"batch_size={batch_size} exceeds n={n}; use batch_size={n} for full-data gradients."
+        raise ValueError(msg)
+    if batch_size < 1:
+        msg = f"batch_size={batch_size}; it must be between 1 and n={n}."
+        raise ValueError(msg)
+    return int(batch_size)
+
+
+def _block_size(problem: Problem, center: PyTree) -> int:
+    """Examples whose intermediates fit into a block: what a second example adds to the loss's own arrays."""
+
+    def elements(jaxpr: Any) -> int:
+        inner = sum(
+            elements(getattr(sub, "jaxpr", sub))
+            for equation in jaxpr.eqns
+            for parameter in equation.params.values()
+            for sub in (parameter if isinstance(parameter, tuple | list) else (parameter,))
+            if hasattr(getattr(sub, "jaxpr", sub), "eqns")
+        )
+        return inner + sum(getattr(v.aval, "size", 0) for equation in jaxpr.eqns for v in equation.outvars)
+
+    def traced(examples: int) -> int:
+        data = jax.tree.map(lambda a: jax.ShapeDtypeStruct((examples, *a.shape[1:]), a.dtype), problem.data)
+        return elements(jax.make_jaxpr(problem.loss_fn)(center, data).jaxpr)
+
+    return max(1, _BLOCK_ELEMENTS // max(1, traced(3) - traced(2)))
+
+
+@eqx.filter_jit
+def _center_losses(posterior: LocalPosterior) -> Float[Array, "n"]:
+    size = posterior.block_size
+    if size == posterior.n:
+        return posterior.problem.losses(posterior.center, posterior.problem.data)
+    one = lambda example: posterior.problem.losses(posterior.center, jax.tree.map(lambda a: a[None], example))[0]
+    return jax.lax.map(one, posterior.problem.data, batch_size=size)
+
+
+@eqx.filter_jit
+def _center_gradient(posterior: LocalPosterior) -> Float[Array, "d"]:
+    return jax.grad(posterior.loss_difference)(jnp.zeros(posterior.dimension))
+
+
+def _check_center(problem: Problem, center: PyTree, losses: Float[Array, "n"]) -> None:
+    values = np.asarray(losses)
+    finite: Bool[np.ndarray, "n"] = np.isfinite(values)
+    if not finite.all():
+        msg = (
+            f"loss_fn is NaN or infinite at the checkpoint on {np.sum(~finite)} of {problem.n} examples "
+            f"(the first is number {np.argmin(finite)}); check those examples and the likelihood."
+        )
+        raise ValueError(msg)
+    some = np.linspace(0, problem.n - 1, min(problem.n, 3)).astype(int)[:-1]
+    alone = np.asarray(problem.losses(center, jax.tree.map(lambda a: a[some], problem.data)))
+    if not np.allclose(alone, values[some], rtol=1e-2, atol=1e-3 * (1 + np.abs(values).max())):
+        msg = (
+            f"loss_fn gives examples {some.tolist()} the losses {alone.tolist()} in a batch of their own and "
+            f"{values[some].tolist()} among all; an example's loss must not depend on the rest of its batch "
+            "(freeze batch statistics, do not average)."
+        )
+        raise ValueError(msg)

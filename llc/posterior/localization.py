@@ -1,0 +1,54 @@
+"""How tightly the posterior is held around the checkpoint: one γ a leaf."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+
+@dataclass(frozen=True)
+class Relative:
+    """γ_l = 1 / (radius² · mean(w*_l²)): flat directions of a leaf wander by `radius` times its root mean square.
+
+    It needs no unit and makes λ̂ invariant under the layer rescalings of ReLU networks. A leaf of zeros takes the mean
+    square of the others; where all are zero, γ = 1/radius².
+
+    >>> Relative().resolve([jnp.array([0.1, -0.1]), jnp.zeros(3)]).round(2).tolist()
+    [100.0, 100.0]
+    """
+
+    radius: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.radius) and self.radius > 0):
+            msg = f"Relative(radius={self.radius}): the radius must be a positive number; 1.0 is the default."
+            raise ValueError(msg)
+
+    def resolve(self, center: PyTree) -> Float[Array, "leaves"]:
+        """γ of each leaf."""
+        leaves = [np.asarray(leaf, dtype=np.float64) for leaf in jax.tree.leaves(center)]
+        squares = np.array([np.square(leaf).sum() for leaf in leaves])
+        sizes = np.array([leaf.size for leaf in leaves])
+        nonzero = squares > 0
+        others = squares[nonzero].sum() / sizes[nonzero].sum() if nonzero.any() else 1.0
+        mean_squares = np.where(nonzero, squares / np.maximum(sizes, 1), others)
+        return jnp.asarray(1.0 / (self.radius**2 * mean_squares), jnp.result_type(float))
+
+
+def resolve_localization(localization: float | Relative, center: PyTree) -> Float[Array, "leaves"]:
+    """γ of each leaf, from a number for all of them or a rule.
+
+    Raises:
+        ValueError: γ is not a positive number.
+    """
+    if isinstance(localization, Relative):
+        return localization.resolve(center)
+    if not (np.ndim(localization) == 0 and np.isfinite(localization) and localization > 0):
+        msg = (
+            f"localization={localization!r}; it must be a positive number γ (nats per squared weight) or "
+            "llc.Relative(radius). γ = 0 has no normalised posterior: use a small γ instead."
+        )
+        raise ValueError(msg)
+    return jnp.full(len(jax.tree.leaves(center)), localization, jnp.result_type(float))
