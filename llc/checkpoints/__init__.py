@@ -1,4 +1,4 @@
-"""Weights from the files people have: a path in, a `Checkpoint(step, params, metadata, path)` out, and no code ever run.
+"""Weights from the files people have: a path in, a `Checkpoint(step, params, metadata, path)` out, no code ever run.
 
 Read are .safetensors, .npz, .eqx (with a template), PyTorch's .pt, .pth and .ckpt, and orbax folders.
 """

@@ -61,7 +61,8 @@ def sort_out(
     others = {name: array for name, array in arrays.items() if name not in weights}
     for name, array in others.items():
         if not is_floating(array) and array.dtype.kind in "cV":
-            msg = f"{path}: leaf {name!r} is {array.dtype}; weights are real floats of NumPy's kinds or bfloat16, so cast it."
+            came = "complex" if array.dtype.kind == "c" else "raw bytes, perhaps bfloat16 that lost its name"
+            msg = f"{path}: leaf {name!r} is {array.dtype} ({came}); save it as float32, or with llc.checkpoints.save."
             raise ValueError(msg)
     told = {name: array if array.ndim else array.item() for name, array in others.items()}
     return Contents(weights, others, told | dict(metadata))
@@ -103,15 +104,20 @@ def find_step(path: Path, metadata: Mapping[str, Any]) -> int | None:
     (100, 7)
     """
     for value in (metadata.get("step"), metadata.get("global_step")):
-        if not isinstance(value, bool) and re.fullmatch(r"\d{1,18}(\.0)?", str(value)):
-            return int(float(value)) if isinstance(value, float) else int(str(value).removesuffix(".0"))
+        if re.fullmatch(r"\d{1,18}(\.0)?", str(value)):
+            return int(str(value).removesuffix(".0"))
     numbers = re.findall(r"\d+", path.name if path.is_dir() else path.stem)
     return int(numbers[-1]) if numbers else None
 
 
 @contextmanager
-def reading(path: Path, kind: str) -> Iterator[None]:
+def reading(path: Path, kind: str, remedy: str = "write it with llc.checkpoints.save") -> Iterator[None]:
     """Turn whatever a parser raises on a damaged or foreign file into one clear line.
+
+    Args:
+        path: the file.
+        kind: what it should be.
+        remedy: how to make one that is.
 
     Raises:
         ValueError: the file could not be parsed.
@@ -122,6 +128,6 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         told = (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")
         msg = (
             f"{path}: not a readable {kind} ({told}); copy it again if it was cut short, "
-            "or write it with llc.checkpoints.save (pickled objects are never read)."
+            f"or {remedy} (pickled objects are never read)."
         )
         raise ValueError(msg) from error

@@ -1,9 +1,10 @@
-"""Equinox's .eqx: the leaves of a tree one after the other, without names, so that only a template can tell them apart."""
+"""Equinox's .eqx: the leaves of a tree one after the other, without names, so that only a template tells them apart."""
 
 import json
 from pathlib import Path
 
 import equinox as eqx
+import ml_dtypes
 import numpy as np
 from jaxtyping import PyTree
 
@@ -34,7 +35,7 @@ def read(path: Path, template: PyTree | None) -> Contents:
             array = np.lib.format.read_array(file, allow_pickle=False)
             position = len(arrays)
             name, leaf = stored[position] if position < len(stored) else (f"leaf number {position + 1}", None)
-            if array.dtype.kind == "V" and hasattr(leaf, "dtype"):
-                array = array.view(leaf.dtype)  # NumPy stores bfloat16 as raw bytes
+            if array.dtype.kind == "V" and getattr(leaf, "dtype", None) == ml_dtypes.bfloat16:
+                array = array.view(ml_dtypes.bfloat16)  # which NumPy stores as raw bytes
             arrays[name] = array
     return sort_out(path, arrays, metadata)

@@ -1,7 +1,7 @@
-"""NumPy's .npz: arrays named by path, and beside them, each only where it is needed,
+"""NumPy's .npz: arrays named by path.
 
-`__step__` (an integer), `__metadata__` (a JSON object), `__dtypes__` (a JSON object from path to `bfloat16`, which NumPy
-stores as raw bytes) and `__separator__` ("/" where dots belong to the names).
+Beside them, each only where it is needed: `__step__`, an integer; `__metadata__`, a JSON object; `__dtypes__`, a JSON
+object from path to `bfloat16`, which NumPy stores as raw bytes; `__separator__`, "/", where dots belong to the names.
 """
 
 import json
@@ -25,8 +25,7 @@ def read(path: Path) -> Contents:
     Raises:
         ValueError: the file is damaged, or holds pickled objects.
     """
-    with reading(path, "npz archive"), zipfile.ZipFile(path) as archive:
-        return _contents(path, _arrays(archive))
+    return sort_out(path, *_read(path))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -35,8 +34,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is damaged, or holds pickled objects.
     """
-    with reading(path, "npz archive"), zipfile.ZipFile(path) as archive:
-        return _contents(path, _arrays(archive, only=(*RESERVED, "step"))).metadata
+    return sort_out(path, *_read(path, only=(*RESERVED, "step"))).metadata
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], step: int | None, metadata: Mapping[str, Any]) -> None:
@@ -57,23 +55,19 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], step: int | None, metada
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def _arrays(archive: zipfile.ZipFile, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-    arrays = {}
-    for entry in archive.namelist():
-        name = entry.removesuffix(".npy")
-        if only is None or name in only:
-            with archive.open(entry) as file:
-                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
-                file.read()  # zipfile compares the checksum at the end
-    return arrays
-
-
-def _contents(path: Path, arrays: dict[str, np.ndarray]) -> Contents:
-    step, metadata, dtypes, separator = (arrays.pop(name, None) for name in RESERVED)
-    for name, dtype in json.loads(str(dtypes)).items() if dtypes is not None else ():
-        if name in arrays and dtype == "bfloat16":
-            arrays[name] = arrays[name].view(ml_dtypes.bfloat16)
-    told = json.loads(str(metadata)) if metadata is not None else {}
-    if step is not None:
-        told["step"] = step.item()
-    return sort_out(path, arrays if separator is not None else split_dots(arrays), told)
+def _read(path: Path, only: tuple[str, ...] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    arrays: dict[str, np.ndarray] = {}
+    with reading(path, "npz archive"), zipfile.ZipFile(path) as archive:
+        for entry in archive.namelist():
+            name = entry.removesuffix(".npy")
+            if only is None or name in only:
+                with archive.open(entry) as file:
+                    arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+                    file.read()  # zipfile compares the checksum at the end
+        step, metadata, dtypes, separator = (arrays.pop(name, None) for name in RESERVED)
+        for name, dtype in json.loads(str(dtypes)).items() if dtypes is not None else ():
+            if name in arrays and dtype == "bfloat16":
+                arrays[name] = arrays[name].view(ml_dtypes.bfloat16)
+        told = {} if metadata is None else dict(json.loads(str(metadata)))
+        told |= {} if step is None else {"step": step.item()}
+    return (split_dots(arrays) if separator is None else arrays), told

@@ -27,8 +27,7 @@ def read(path: Path) -> Contents:
         msg = f"{path}: holds {', '.join(sorted(items))}; give the path of the one that holds the weights."
         raise ValueError(msg)
     item = items.get("default") or items.get("params") or next(iter(items.values()))
-    with reading(path, "orbax checkpoint"):
-        tree = _restore(item.resolve(), path)
+    tree = _restore(path, item)
     metadata: dict[str, Any] = {}
     if isinstance(tree, dict) and len(tree) > 1 and isinstance(tree.get("params"), dict | list):
         beside = {name: np.asarray(leaf) for name, leaf in named_leaves({**tree, "params": None})}
@@ -48,18 +47,16 @@ def _items(path: Path) -> list[Path]:
     return sorted(child.parent for child in path.glob("*/_METADATA"))
 
 
-def _restore(item: Path, path: Path) -> Any:
+def _restore(path: Path, item: Path) -> Any:
     try:
         import orbax.checkpoint as ocp
         from etils import epath
     except ImportError as error:
         msg = f"{path}: reading orbax folders needs orbax; pip install 'llcoef[orbax]'."
         raise ImportError(msg) from error
-    handler = ocp.PyTreeCheckpointHandler()
-    folder = epath.Path(item)
-    as_numpy = jax.tree.map(
-        lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray if hasattr(leaf, "shape") else None),
-        handler.metadata(folder).tree,
-        is_leaf=lambda leaf: hasattr(leaf, "shape"),
-    )
-    return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    handler, folder = ocp.PyTreeCheckpointHandler(), epath.Path(item.resolve())
+    with reading(path, "orbax checkpoint"):
+        has_shape = lambda leaf: hasattr(leaf, "shape")
+        as_numpy = lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray if has_shape(leaf) else None)
+        restore_args = jax.tree.map(as_numpy, handler.metadata(folder).tree, is_leaf=has_shape)
+        return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=restore_args))

@@ -1,4 +1,8 @@
-"""Safetensors: arrays named by path, and strings beside them: `step`, and `metadata` as a JSON object."""
+"""Safetensors: arrays named by path.
+
+Beside them, in the file's metadata of strings and each only where it is needed: `step`; `__metadata__`, a JSON object;
+`__separator__`, "/", where dots belong to the names.
+"""
 
 import json
 from collections.abc import Mapping
@@ -35,17 +39,16 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], step: int | None, metada
     """Write arrays with their step and metadata."""
     strings = {} if step is None else {"step": str(step)}
     if metadata:
-        strings["metadata"] = json.dumps(metadata)
+        strings["__metadata__"] = json.dumps(metadata)
     if split_dots(arrays).keys() != arrays.keys():
-        strings["separator"] = "/"
+        strings["__separator__"] = "/"
     save_file(dict(arrays), path, strings or None)
 
 
 def _read(path: Path, only: tuple[str, ...] | None = None) -> Contents:
     with reading(path, "safetensors file"), safe_open(path, "np") as file:
-        told = dict(file.metadata() or {})
         arrays = {name: file.get_tensor(name) for name in file.keys() if only is None or name in only}  # noqa: SIM118
-        separator = told.pop("separator", None)
-        saved = told.pop("metadata", None)
-        told |= json.loads(saved) if saved else {}
-    return sort_out(path, arrays if separator == "/" else split_dots(arrays), told)
+        told = dict(file.metadata() or {})
+        separator = told.pop("__separator__", None)
+        told |= json.loads(told.pop("__metadata__", "{}"))
+    return sort_out(path, split_dots(arrays) if separator is None else arrays, told)

@@ -13,6 +13,7 @@ from llc.checkpoints.checkpoint import Contents, reading, sort_out
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_REMEDY = "torch.save({'model': model.state_dict(), 'step': step}, path)"
 
 
 def read(path: Path) -> Contents:
@@ -29,7 +30,7 @@ def read(path: Path) -> Contents:
     arrays: dict[str, np.ndarray] = {}
     buffers: set[str] = set()
     seen: set[tuple[Any, ...]] = set()
-    with reading(path, "PyTorch file"):
+    with reading(path, "PyTorch file", _REMEDY):
         for name, value in _named(state):
             if not isinstance(value, torch.Tensor):
                 metadata.setdefault(name, value)
@@ -58,19 +59,19 @@ def _import_torch(path: Path) -> Any:
     except ImportError as error:
         msg = f"{path}: reading PyTorch files needs PyTorch; pip install 'llcoef[torch]'."
         raise ImportError(msg) from error
-    if torch.__version__ < (2, 10):  # CVE-2025-32434, CVE-2026-24747: weights_only=True could still run code
+    if torch.__version__ < "2.10":  # CVE-2025-32434, CVE-2026-24747: weights_only=True could still run code
         msg = f"{path}: PyTorch {torch.__version__} cannot read files without risk; pip install -U 'torch>=2.10'."
         raise ImportError(msg)
     return torch
 
 
 def _load(torch: Any, path: Path) -> Any:
-    with reading(path, "PyTorch file"):
+    with reading(path, "PyTorch file", _REMEDY):
         try:
             # Mapped, the optimizer's state beside the weights is never read.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except pickle.UnpicklingError as error:
-            msg = "it pickles objects other than tensors; save {'model': model.state_dict(), 'step': step}"
+        except pickle.UnpicklingError as error:  # whose message advises weights_only=False
+            msg = "it pickles other objects than tensors"
             raise ValueError(msg) from error
 
 

@@ -96,7 +96,7 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _kind(leaf: Any) -> str:
-    return f"{'float' if is_floating(leaf) else getattr(leaf, 'dtype', '')} {np.shape(leaf)}"
+    return f"{'float' if is_floating(leaf) else 'integer'} {np.shape(leaf)}"
 
 
 def _slashed(paths: Iterable[str]) -> list[str]:

@@ -102,8 +102,7 @@ def start_chains(
     num_warmup: int,
 ) -> Chains:
     """Chains at their first states: the checkpoint and the noise of one step."""
-    step_sizes = jnp.atleast_1d(kernel.step_size) if kernel.step_size is not None else None
-    keys = jax.random.split(as_key(rng_key), (1 if step_sizes is None else len(step_sizes), num_chains))
+    keys = jax.random.split(as_key(rng_key), (np.size(kernel.step_size), num_chains))
     return Chains(kernel, posterior, _start(kernel, posterior, keys, num_warmup))
 
 

@@ -65,7 +65,8 @@ def _weights(positions: np.ndarray, posterior: LocalPosterior, ladder: bool) -> 
     over_draws = eqx.filter_jit(eqx.filter_vmap(LocalPosterior.params, in_axes=(None, 0)))
     params = over_draws(posterior, positions.reshape(-1, positions.shape[-1]))
     shaped = lambda leaf: np.asarray(leaf).reshape(*positions.shape[:-1], *leaf.shape[1:])
-    weights = {name: shaped(leaf) for name, leaf in named_leaves(params)}
+    # a variable of a DataTree cannot have a slash in its name
+    weights = {name.replace("/", "."): shaped(leaf) for name, leaf in named_leaves(params)}
     return weights if ladder else {name: values[0] for name, values in weights.items()}
 
 

@@ -1,5 +1,7 @@
 """The largest curvature of the loss in whitened coordinates, which is what limits a step: step_size · (1 + nβ h̃) < 4."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,23 +15,44 @@ _NUM_PRODUCTS = 16
 
 
 @eqx.filter_jit
-def largest_curvature(posterior: LocalPosterior, positions: Float[Array, "points d"], rng_key: Array) -> Float[Array, "points"]:
+def largest_curvature(
+    posterior: LocalPosterior, positions: Float[Array, "points d"], rng_key: Array
+) -> Float[Array, "points"]:
     """1 + nβ h̃_max at each point, by Lanczos on Hessian-vector products (Golub & Van Loan, §10.1).
 
     At most 4096 examples are looked at, the same ones at each point.
     """
     start_key, example_key = jax.random.split(rng_key)
     start = jax.random.normal(start_key, (posterior.dimension,))
-    if posterior.n > _MAX_EXAMPLES:
-        indices = jax.random.randint(example_key, (_MAX_EXAMPLES,), 0, posterior.n)
-        loss = lambda v: posterior.batch_loss_difference(v, indices)
-    else:
-        loss = posterior.loss_difference
     lanczos = decomp.tridiag_sym(min(_NUM_PRODUCTS, posterior.dimension), reortho="full")
 
     def at(v: Float[Array, "d"]) -> Float[Array, ""]:
-        product = lambda direction: jax.jvp(jax.grad(loss), (v,), (direction,))[1]
+        tridiagonal = lanczos(_hessian_product(posterior, v, example_key), start).J_small
         # a loss that is flat to second order ends the recursion at once, in 0/0
-        return jnp.linalg.eigvalsh(jnp.nan_to_num(lanczos(product, start).J_small)).max()
+        return jnp.linalg.eigvalsh(jnp.nan_to_num(tridiagonal)).max()
 
     return 1.0 + posterior.nbeta * jnp.maximum(jax.lax.map(at, positions), 0.0)
+
+
+@eqx.filter_jit
+def gradient_term(posterior: LocalPosterior) -> Float[Array, ""]:
+    """How far λ̂ is drawn down because w* is not a minimum: ½ Σ_i (nβ g_i)² (nβ h_i + 2) / (nβ h_i + 1)².
+
+    In whitened coordinates, for the quadratic model of the loss at w*; by conjugate gradients, which approach it from
+    below.
+    """
+    product = _hessian_product(posterior, jnp.zeros(posterior.dimension), jax.random.key(0))
+    force = posterior.nbeta * posterior.center_gradient
+    shift, _ = jax.scipy.sparse.linalg.cg(lambda x: posterior.nbeta * product(x) + x, force, maxiter=_NUM_PRODUCTS)
+    return 0.5 * (jnp.vdot(force, shift) + jnp.vdot(shift, shift))
+
+
+def _hessian_product(
+    posterior: LocalPosterior, v: Float[Array, "d"], rng_key: Array
+) -> Callable[[Float[Array, "d"]], Float[Array, "d"]]:
+    """x ↦ ∇²L(v) x, over at most 4096 of the examples."""
+    loss = posterior.loss_difference
+    if posterior.n > _MAX_EXAMPLES:
+        indices = jax.random.randint(rng_key, (_MAX_EXAMPLES,), 0, posterior.n)
+        loss = lambda v: posterior.batch_loss_difference(v, indices)
+    return lambda x: jax.jvp(jax.grad(loss), (v,), (x,))[1]

@@ -47,7 +47,7 @@ class LocalPosterior(eqx.Module):
     nbeta: Float[Array, ""]
     localization: Float[Array, "leaves"]
     free: tuple[Int[Array, "free"], ...] | None
-    center_losses: Float[Array, "n"]
+    center_losses: Float[Array, "n"] | Float[Array, "1"]
     center_gradient: Float[Array, "d"]
     batch_size: int = eqx.field(static=True)
     block_size: int = eqx.field(static=True)
@@ -71,10 +71,12 @@ class LocalPosterior(eqx.Module):
         self.free = None if mask is None else _free_coordinates(mask, self.center)
         self.batch_size = _resolve_batch_size(batch_size, problem.n)
         self.block_size = min(problem.n, _block_size(problem, self.center))
-        self.center_losses = jnp.zeros(problem.n)
-        self.center_gradient = jnp.zeros(self.dimension)
+        self.center_losses, self.center_gradient = jnp.zeros(1), jnp.zeros(self.dimension)
         self.center_losses = _center_losses(self)
         _check_center(problem, self.center, self.center_losses)
+        if bool((self.center_losses == self.center_losses[0]).all()):
+            # a loss that is one function for all examples (a population loss): then its mean costs one evaluation
+            self.center_losses = self.center_losses[:1]
         self.center_gradient = _center_gradient(self)
         if not bool(jnp.isfinite(self.center_gradient).all()):
             msg = "the gradient of the loss at the checkpoint holds NaN or infinity; make loss_fn differentiable there."
@@ -127,7 +129,9 @@ class LocalPosterior(eqx.Module):
 
     def batch(self, indices: Int[Array, "batch"]) -> tuple[PyTree, Float[Array, "batch"]]:
         """Some examples, and their losses at w*."""
-        return jax.tree.map(lambda leaf: leaf[indices], self.problem.data), self.center_losses[indices]
+        one = self.center_losses.shape[0] == 1
+        losses = jnp.broadcast_to(self.center_losses, indices.shape) if one else self.center_losses[indices]
+        return jax.tree.map(lambda leaf: leaf[indices], self.problem.data), losses
 
     def batch_loss_difference(self, v: Float[Array, "d"], indices: Int[Array, "batch"]) -> Float[Array, ""]:
         """mean_{i ∈ B} ℓ_i(w) − ℓ_i(w*), in nats per example; exactly 0 at v = 0."""
@@ -141,9 +145,10 @@ class LocalPosterior(eqx.Module):
         def total(examples: Any, center_losses: Float[Array, "block"]) -> Float[Array, ""]:
             return jnp.sum(self.problem.losses(params, examples) - center_losses)
 
+        everything = (self.problem.data, jnp.broadcast_to(self.center_losses, (self.n,)))
         if size == self.n:
-            return total(self.problem.data, self.center_losses) / self.n
-        everything, count = (self.problem.data, self.center_losses), self.n // size
+            return total(*everything) / self.n
+        count = self.n // size
         blocks = jax.tree.map(lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), everything)
         # checkpointed: the gradient then holds one block's intermediates at a time
         add = jax.checkpoint(lambda carry, block: (carry + total(*block), None))

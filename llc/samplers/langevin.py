@@ -42,21 +42,6 @@ def step_size_leaf(step_size: ArrayLike | Sequence[float] | None) -> Float[Array
     return jnp.asarray(values, jnp.result_type(float))
 
 
-def known_step_size(step_size: Float[Array, ""] | None, kernel: Any) -> Float[Array, ""]:
-    """The step size of a kernel about to run.
-
-    Raises:
-        ValueError: it was left to be chosen.
-    """
-    if step_size is None:
-        msg = (
-            f"{type(kernel).__name__}() has no step_size yet; give one (below 4 / (1 + nβ·curvature)), "
-            "or let llc.estimate choose it."
-        )
-        raise ValueError(msg)
-    return step_size
-
-
 def start(posterior: LocalPosterior, rng_key: Array, init_params: Any, spread: Float[Array, ""]) -> Float[Array, "d"]:
     """Where a chain begins: the params given, else the checkpoint and noise of one step, wider than the stiffest mode."""
     if init_params is not None:

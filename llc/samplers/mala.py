@@ -14,7 +14,6 @@ from numpyro.infer.mcmc import MCMCKernel
 from llc.posterior.gradients import LossEstimate, full_estimate
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.langevin import (
-    known_step_size,
     langevin_move,
     potential_gradient,
     start,
@@ -40,13 +39,13 @@ class MALA(MCMCKernel, eqx.Module):
     """MALA.
 
     Args:
-        step_size: ε in whitened coordinates, without unit; a list is a ladder. None leaves the choice to `llc.estimate`.
+        step_size: ε in whitened coordinates, without unit; a list is a ladder.
 
     Raises:
         ValueError: the step size is negative.
     """
 
-    step_size: Array | None = eqx.field(converter=step_size_leaf, default=None)
+    step_size: Array = eqx.field(converter=step_size_leaf)
 
     sample_field = "position"
     postprocess_fn = to_params
@@ -59,14 +58,14 @@ class MALA(MCMCKernel, eqx.Module):
         del num_warmup, model_kwargs
         (posterior,) = model_args
         rng_key, start_key = jax.random.split(rng_key)
-        v = start(posterior, start_key, init_params, jnp.sqrt(known_step_size(self.step_size, self)))
+        v = start(posterior, start_key, init_params, jnp.sqrt(self.step_size))
         return _state(posterior, v, full_estimate(posterior, v), jnp.ones((), v.dtype), rng_key)
 
     def sample(self, state: MALAState, model_args: tuple[LocalPosterior], model_kwargs: Any) -> MALAState:
         """One proposal, taken or not."""
         del model_kwargs
         (posterior,) = model_args
-        step_size = known_step_size(self.step_size, self)
+        step_size = self.step_size
         rng_key, noise_key, accept_key = jax.random.split(state.rng_key, 3)
         v = langevin_move(state.position, state.gradient, step_size, noise_key)
         proposal = _state(posterior, v, full_estimate(posterior, v), state.accept_prob, rng_key)

@@ -10,7 +10,7 @@ from numpyro.infer.hmc import HMCState, hmc
 from numpyro.infer.mcmc import MCMCKernel
 
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.langevin import known_step_size, start, step_size_leaf, to_params, virial
+from llc.samplers.langevin import start, step_size_leaf, to_params, virial
 
 
 class NUTSState(eqx.Module):
@@ -38,7 +38,7 @@ class NUTS(MCMCKernel, eqx.Module):
         ValueError: the step size is negative.
     """
 
-    step_size: Array | None = eqx.field(converter=step_size_leaf, default=0.1)
+    step_size: Array = eqx.field(converter=step_size_leaf, default=0.1)
     target_accept_prob: float = eqx.field(static=True, default=0.98)
     max_tree_depth: int = eqx.field(static=True, default=10)
 
@@ -53,7 +53,7 @@ class NUTS(MCMCKernel, eqx.Module):
         del model_kwargs
         (posterior,) = model_args
         start_key, hmc_key = jax.random.split(rng_key)
-        v = start(posterior, start_key, init_params, known_step_size(self.step_size, self))
+        v = start(posterior, start_key, init_params, self.step_size)
         return _state(posterior, self._hmc(posterior, v, num_warmup, hmc_key)[0], num_warmup)
 
     def sample(self, state: NUTSState, model_args: tuple[LocalPosterior], model_kwargs: Any) -> NUTSState:
@@ -69,7 +69,7 @@ class NUTS(MCMCKernel, eqx.Module):
         state = initialize(
             v,
             num_warmup,
-            step_size=known_step_size(self.step_size, self),
+            step_size=self.step_size,
             target_accept_prob=self.target_accept_prob,
             max_tree_depth=self.max_tree_depth,
             trajectory_length=None,

@@ -15,7 +15,6 @@ from numpyro.infer.mcmc import MCMCKernel
 from llc.posterior.gradients import Anchor, Gradient, check_gradient, estimate_loss, first_anchor
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.langevin import (
-    known_step_size,
     langevin_move,
     potential_gradient,
     start,
@@ -64,7 +63,7 @@ class SGLD(MCMCKernel, eqx.Module):
         """The first state of a chain."""
         del num_warmup, model_kwargs
         (posterior,) = model_args
-        step_size = known_step_size(self.step_size, self)
+        step_size = self._known_step_size()
         rng_key, start_key = jax.random.split(rng_key)
         v = start(posterior, start_key, init_params, jnp.sqrt(step_size))
         return SGLDState(
@@ -80,7 +79,7 @@ class SGLD(MCMCKernel, eqx.Module):
         """One step."""
         del model_kwargs
         (posterior,) = model_args
-        v, step_size = state.position, known_step_size(self.step_size, self)
+        v, step_size = state.position, self._known_step_size()
         rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
         loss, anchor = estimate_loss(posterior, v, batch_key, self.gradient, state.anchor)
         gradient = potential_gradient(posterior, v, loss)
@@ -92,6 +91,12 @@ class SGLD(MCMCKernel, eqx.Module):
             anchor,
             rng_key,
         )
+
+    def _known_step_size(self) -> Float[Array, ""]:
+        if self.step_size is None:
+            msg = "SGLD() has no step_size; give one below 4 / (1 + nβ·curvature), or let llc.estimate choose it."
+            raise ValueError(msg)
+        return self.step_size
 
     def evaluations_per_step(self, posterior: LocalPosterior) -> float:
         """Per-example gradients that a step costs; an anchor's full gradient is spread over its epoch."""

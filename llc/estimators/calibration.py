@@ -1,0 +1,178 @@
+"""Everything that a user need not choose: kernel, step sizes, warm-up, thinning, and how long to draw.
+
+All choices follow from the problem, its curvature and a fixed model of cost, never from a clock, so that the same key
+gives the same draws.
+"""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from llc.draws.draw import Chains, advance, as_key, start_chains
+from llc.posterior.curvature import largest_curvature
+from llc.posterior.local_posterior import LocalPosterior
+from llc.samplers import NUTS, SGLD
+from llc.samplers.langevin import Kernel
+
+LADDER = (1.0, 0.5, 0.25)  # step sizes of an extrapolation, against the largest
+MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
+
+_CAUTION = 0.1  # the largest step size as a part of the stability limit 4 / (1 + nβ h̃_max)
+_WARMUP_TIME = 4.0  # relaxation times 1/ε of the flattest direction, after which E‖v‖² is within e⁻⁴ of its value
+_CHECKS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)  # parts of the warm-up after which the curvature is looked at again
+_DRAWS_A_CHECK = 20
+_CURVATURE_POINTS = 12
+_DRAWS_PER_RELAXATION = 20
+_FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
+
+_NUTS_WARMUP = 1000
+_LEAPFROGS = 255  # of a trajectory at target acceptance 0.98
+# Work is counted in flops, of which a processor core does some 5e10 a second.
+_AFFORDABLE = 3e12  # for NUTS to be chosen
+_DEFAULT_BUDGET = 3e12  # for an estimate, unless a budget is given
+_STEP_OVERHEAD = 5e5  # what a step costs besides its arithmetic, in the same currency
+
+
+def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, str]:
+    """NUTS where trajectories over all the data are affordable, else SGLD with the control variate at w*; and why."""
+    work = 2 * _NUTS_WARMUP * num_chains * _LEAPFROGS * full_gradient_flops(posterior)
+    if work <= _AFFORDABLE:
+        return NUTS(), f"NUTS: 2000 trajectories a chain take {work:.1e} flops, at most {_AFFORDABLE:.0e}"
+    return SGLD(), f"SGLD: 2000 NUTS trajectories a chain would take {work:.1e} flops, over {_AFFORDABLE:.0e}"
+
+
+def full_gradient_flops(posterior: LocalPosterior) -> float:
+    """Floating-point operations of one full-data gradient, as the compiler counts them."""
+    arrays, static = eqx.partition(posterior, eqx.is_array)
+    gradient = lambda arrays, v: jax.grad(eqx.combine(arrays, static).loss_difference)(v)
+    analysis = jax.jit(gradient).lower(arrays, jnp.zeros(posterior.dimension)).cost_analysis() or {}
+    blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
+    return blocks * float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
+
+
+def evaluations_per_step(posterior: LocalPosterior, kernel: Kernel) -> float:
+    """Per-example gradients of one step of one chain; for NUTS, of a long trajectory."""
+    if isinstance(kernel, NUTS):
+        return posterior.n * _LEAPFROGS
+    return kernel.evaluations_per_step(posterior)
+
+
+def affordable_steps(
+    posterior: LocalPosterior, kernel: Kernel, num_chains: int, max_gradient_evaluations: float | None
+) -> int:
+    """Steps of each chain that the budget pays for.
+
+    Raises:
+        ValueError: it does not pay for one.
+    """
+    evaluations = evaluations_per_step(posterior, kernel)
+    if max_gradient_evaluations is None:
+        arithmetic = num_chains * evaluations / posterior.n * full_gradient_flops(posterior)
+        overhead = _STEP_OVERHEAD * (_LEAPFROGS if isinstance(kernel, NUTS) else 1)
+        return max(1, int(_DEFAULT_BUDGET / (arithmetic + overhead)))
+    steps = max_gradient_evaluations / (evaluations * num_chains)
+    if steps < 1:
+        msg = (
+            f"max_gradient_evaluations={max_gradient_evaluations:g} does not pay for one step: {num_chains} chains take "
+            f"{evaluations * num_chains:g} gradients of one example; raise it, or lower batch_size or num_chains."
+        )
+        raise ValueError(msg)
+    return int(steps)
+
+
+def choose_thinning(posterior: LocalPosterior, kernel: Kernel, num_draws: int | None) -> int:
+    """Steps a draw: so many that full-data losses stay a small part of the cost, and draws are not mere repetitions."""
+    if kernel.records_full_loss:
+        return 1
+    forward = posterior.n / 3  # a loss costs about a third of its gradient
+    thinning = math.ceil(forward / (_FULL_LOSS_SHARE * evaluations_per_step(posterior, kernel)))
+    largest = float(np.max(kernel.step_size))
+    if num_draws is None and largest > 0:
+        thinning = max(thinning, math.ceil(1 / (largest * _DRAWS_PER_RELAXATION)))
+    return thinning
+
+
+def warm_up(
+    posterior: LocalPosterior,
+    kernel: Kernel,
+    rng_key: int | Array,
+    *,
+    num_chains: int,
+    num_warmup: int | None,
+    max_steps: int,
+    thinning: int,
+    progress: bool,
+) -> Chains:
+    """Chains of a kernel whose step size is given, after so many draws: 1000 trajectories of NUTS, else half as many
+    draws as the budget allows and at most 500, unless said."""
+    if num_warmup is None:
+        num_warmup = min(_NUTS_WARMUP if isinstance(kernel, NUTS) else 500, max_steps // (2 * thinning))
+    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=num_warmup)
+    return advance(chains, num_warmup, thinning=thinning, warmup=True, progress=progress)
+
+
+def warm_up_ladder(
+    posterior: LocalPosterior,
+    kernel: Kernel,
+    rng_key: int | Array,
+    *,
+    num_chains: int,
+    num_warmup: int | None,
+    max_steps: int,
+    halvings: int,
+    progress: bool,
+) -> tuple[Chains, dict[str, Any]]:
+    """Chains near equilibrium, on a ladder of step sizes that are stable where the chains went; and the choices made.
+
+    The curvature at w* is not that of the typical set: on singular models flat directions move, and stiffen the others.
+    It is measured again along the way, at the chains' own positions, and the step size follows its maximum. All of the
+    ladder warms up at its largest step, which spreads the fastest.
+    """
+    key = jax.random.fold_in(as_key(rng_key), halvings)
+    largest = lambda positions: float(largest_curvature(posterior, positions, key).max())
+    limit = lambda: _CAUTION * 4 / curvature * 0.5**halvings
+    noise = jax.random.normal(key, (_CURVATURE_POINTS, posterior.dimension))
+    curvature = at_center = largest(jnp.zeros_like(noise))
+    # a first step of that size would meet another curvature already
+    curvature = max(curvature, largest(math.sqrt(limit()) * noise))
+    step_size, time, steps = limit(), 0.0, 0
+    same, ladder = jnp.ones(len(LADDER)), jnp.asarray(LADDER)
+    chains = start_chains(_at(kernel, step_size * same), posterior, key, num_chains=num_chains, num_warmup=0)
+    positions = jnp.zeros_like(noise)
+    for part in _CHECKS:
+        wanted = (part * _WARMUP_TIME - time) / step_size if num_warmup is None else part * num_warmup - steps
+        wanted = min(math.ceil(wanted), max_steps // 2 - steps)
+        if wanted <= 0:
+            continue
+        thinning = math.ceil(wanted / _DRAWS_A_CHECK)
+        chains = advance(chains, math.ceil(wanted / thinning), thinning=thinning, warmup=True, progress=progress)
+        time, steps = time + wanted * step_size, steps + wanted
+        positions = chains.states.position.reshape(-1, posterior.dimension)
+        if chains.interrupted or not within_prior(positions):
+            break
+        curvature = max(curvature, largest(positions[jnp.linspace(0, len(positions) - 1, _CURVATURE_POINTS).astype(int)]))
+        step_size = min(step_size, limit())
+        chains = chains._replace(kernel=_at(kernel, step_size * same))
+    choices = {
+        "curvature_at_center": at_center,
+        "curvature_along_warmup": curvature,
+        "warmup_steps": steps,
+        "warmup_time": time,
+        "halvings": halvings,
+        "stable": int(within_prior(positions)),
+    }
+    return chains._replace(kernel=_at(kernel, step_size * ladder)), choices
+
+
+def within_prior(positions: Float[Array, "points d"]) -> bool:
+    """Whether chains are where the localising prior N(0, I) could have put them, and not on their way to infinity."""
+    return bool((jnp.square(positions).sum(axis=1) < 4 * positions.shape[1] + 100).all())
+
+
+def _at(kernel: Kernel, step_sizes: Array) -> Kernel:
+    return eqx.tree_at(lambda k: k.step_size, kernel, step_sizes, is_leaf=lambda x: x is None)

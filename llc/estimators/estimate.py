@@ -1,0 +1,149 @@
+"""The first verb: the effective dimension of a checkpoint, with an honest error bar."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from llc.draws.draw import Chains, advance, collect, describe_key
+from llc.estimators import calibration
+from llc.estimators.learning_coefficient import Estimate, learning_coefficient
+from llc.posterior.curvature import gradient_term
+from llc.posterior.local_posterior import LocalPosterior, Relative
+from llc.problem import Problem
+from llc.samplers.langevin import Kernel
+
+_FIRST_DRAWS = 500
+_MIN_ESS = 200.0  # below it an error bar is too uncertain to stop on
+_MAX_RHAT = 1.01
+_MAX_DRAWS = 20_000  # of one chain, that precision is sought with
+
+
+def estimate(
+    problem: Problem,
+    params: PyTree,
+    *,
+    rng_key: int | Array = 0,
+    kernel: Kernel | None = None,
+    nbeta: float | None = None,
+    localization: float | Relative = Relative(),  # noqa: B008, frozen
+    mask: PyTree | None = None,
+    batch_size: int | None = None,
+    num_chains: int = 4,
+    num_warmup: int | None = None,
+    num_draws: int | None = None,
+    relative_error: float = 0.05,
+    max_gradient_evaluations: float | None = None,
+    progress: bool = True,
+) -> Estimate:
+    """λ̂ = nβ E[L_n(w) − L_n(w*)] over the posterior exp(−nβ L_n − ½ Σ_l γ_l ‖w_l − w*_l‖²) around `params`.
+
+    Nothing needs to be chosen. The sampler is NUTS where trajectories over all the data are affordable, else SGLD with the
+    control variate at w* on a ladder of step sizes, extrapolated to 0. Draws go on until the standard error is below
+    `relative_error` of the value, or the budget is spent. Every choice is recorded in `.settings`. Ctrl-C keeps and
+    reports the draws so far.
+
+    >>> import jax.numpy as jnp, llc
+    >>> problem = llc.Problem(lambda w, x: 0.5 * ((x - w) ** 2).sum(1), jnp.zeros((1000, 2)))
+    >>> llc.estimate(problem, jnp.zeros(2), kernel=llc.samplers.SGLD(step_size=0.0), num_draws=100, num_warmup=0).value
+    0.0
+
+    Args:
+        problem: the loss and its data.
+        params: the checkpoint w*, any pytree of floating-point arrays.
+        rng_key: a seed or a JAX key; the same key, versions and device give the same draws.
+        kernel: one of `llc.samplers`. `SGLD()` without a step size has it chosen.
+        nbeta: nβ, n / log n unless given.
+        localization: γ, or `llc.Relative(radius)`.
+        mask: a tree of booleans like `params`: what may move.
+        batch_size: examples a minibatch, at most 128 unless given.
+        num_chains: chains, for each step size of a ladder.
+        num_warmup: warm-up of each chain, in draws (in steps where the step size is chosen).
+        num_draws: draws of each chain; a draw is `settings["thinning"]` steps.
+        relative_error: the precision to stop at, as a part of the value.
+        max_gradient_evaluations: the budget, in gradients of one example's loss: a full-data gradient counts n.
+        progress: show bars on standard error.
+
+    Returns:
+        The estimate, complexities in nats (total, not per example).
+
+    Raises:
+        ValueError: something given cannot be estimated from, said with what came, what is allowed and what to do.
+    """
+    _check_numbers(num_chains, num_warmup, num_draws, relative_error)
+    posterior = LocalPosterior(
+        problem, params, nbeta=nbeta, localization=localization, mask=mask, batch_size=batch_size
+    )
+    record: dict[str, Any] = {"rng_key": describe_key(rng_key), "gradient_term": float(gradient_term(posterior))}
+    if kernel is None:
+        kernel, record["kernel_choice"] = calibration.choose_kernel(posterior, num_chains)
+    ladder = len(calibration.LADDER) if kernel.step_size is None else np.size(kernel.step_size)
+    max_steps = calibration.affordable_steps(posterior, kernel, ladder * num_chains, max_gradient_evaluations)
+    amounts = {"num_chains": num_chains, "num_warmup": num_warmup, "max_steps": max_steps, "progress": progress}
+    goal = Goal(num_draws, relative_error, max_steps)
+    if kernel.step_size is not None:
+        record["thinning"] = thinning = calibration.choose_thinning(posterior, kernel, num_draws)
+        chains = calibration.warm_up(posterior, kernel, rng_key, thinning=thinning, **amounts)
+        return _draw_until(chains, goal, record, progress)
+    for halvings in range(calibration.MAX_ATTEMPTS):
+        chains, choices = calibration.warm_up_ladder(posterior, kernel, rng_key, halvings=halvings, **amounts)
+        if not choices["stable"] and halvings + 1 < calibration.MAX_ATTEMPTS and not chains.interrupted:
+            continue
+        record |= choices | {"thinning": calibration.choose_thinning(posterior, chains.kernel, num_draws)}
+        estimate = _draw_until(chains, goal, record, progress)
+        if estimate.num_diverged == 0 or estimate.settings["interrupted"]:
+            break
+    return estimate
+
+
+class Goal(NamedTuple):
+    """When to stop: at so many draws, or at a precision within a budget of steps a chain."""
+
+    num_draws: int | None
+    relative_error: float
+    max_steps: int
+
+    def max_draws(self, thinning: int, steps_done: int) -> int:
+        """Draws that may be made in all."""
+        if self.num_draws is not None:
+            return self.num_draws
+        return int(np.clip((self.max_steps - steps_done) // thinning, 1, _MAX_DRAWS))
+
+    def further_draws(self, estimate: Estimate, done: int) -> int:
+        """Draws that are missing, as far as the draws so far tell; 0 where precision is reached."""
+        if self.num_draws is not None or estimate.num_diverged:
+            return 0
+        wanted = self.relative_error * abs(estimate.value)
+        with np.errstate(divide="ignore"):
+            factor = max((estimate.std_error / wanted) ** 2 if wanted else 1.0, _MIN_ESS / max(estimate.ess, 1.0))
+        if estimate.std_error == 0.0 or (factor <= 1 and not estimate.rhat > _MAX_RHAT):
+            return 0
+        # the first looks at an error bar are poor ones: at most thrice as many at a time
+        return int(done * np.clip(1.1 * factor - 1, 0.25, 2.0))
+
+
+def _draw_until(chains: Chains, goal: Goal, record: dict[str, Any], progress: bool) -> Estimate:
+    """Draw in rounds until the goal is met, and estimate."""
+    thinning = record["thinning"]
+    warmed = record.get("warmup_steps", 0 if chains.warmup is None else chains.warmup.loss_difference.shape[2] * thinning)
+    most = goal.max_draws(thinning, warmed)
+    size = min(most, goal.num_draws or _FIRST_DRAWS)
+    while True:
+        if chains.interrupted and chains.num_draws == 0:
+            raise KeyboardInterrupt
+        if not chains.interrupted:
+            chains = advance(chains, size, thinning=thinning, progress=progress)
+        estimate = learning_coefficient(collect(chains, record))
+        size = min(goal.further_draws(estimate, chains.num_draws), most - chains.num_draws)
+        if chains.interrupted or size <= 0:
+            return estimate
+
+
+def _check_numbers(num_chains: int, num_warmup: int | None, num_draws: int | None, relative_error: float) -> None:
+    for name, value, least in (("num_chains", num_chains, 1), ("num_warmup", num_warmup, 0), ("num_draws", num_draws, 1)):
+        if value is not None and value < least:
+            msg = f"{name}={value}; it must be at least {least}, or None to have it chosen."
+            raise ValueError(msg)
+    if not 0 < relative_error < 1:
+        msg = f"relative_error={relative_error}; it must be between 0 and 1, 0.05 for a standard error of 5 % of the value."
+        raise ValueError(msg)
