@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from llc import checkpoints, samplers, zoo
     from llc.draws.draw import draw
     from llc.estimators.estimate import estimate
-    from llc.estimators.learning_coefficient import Estimate
+    from llc.estimators.result import Estimate
     from llc.posterior.local_posterior import LocalPosterior, Relative
     from llc.problem import Bernoulli, Categorical, Gaussian, Problem
 
@@ -26,7 +26,7 @@ _HOMES = {
     "samplers": "",
     "draw": "llc.draws.draw",
     "estimate": "llc.estimators.estimate",
-    "Estimate": "llc.estimators.learning_coefficient",
+    "Estimate": "llc.estimators.result",
 }
 
 __all__ = [

@@ -22,7 +22,7 @@ from llc.samplers.langevin import Kernel
 LADDER = (1.0, 0.5, 0.25)  # step sizes of an extrapolation, against the largest
 MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
 
-_CAUTION = 0.1  # the largest step size as a part of the stability limit 4 / (1 + nβ h̃_max)
+_CAUTION = 0.3  # the largest step size as a part of the stability limit 4 / (1 + nβ h̃_max)
 _WARMUP_TIME = 4.0  # relaxation times 1/ε of the flattest direction, after which E‖v‖² is within e⁻⁴ of its value
 _CHECKS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)  # parts of the warm-up after which the curvature is looked at again
 _DRAWS_A_CHECK = 20
@@ -32,10 +32,10 @@ _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data loss
 
 _NUTS_WARMUP = 1000
 _LEAPFROGS = 255  # of a trajectory at target acceptance 0.98
-# Work is counted in flops, of which a processor core does some 5e10 a second.
+# Work is counted in flops, of which a processor core does some 2e10 a second.
 _AFFORDABLE = 3e12  # for NUTS to be chosen
-_DEFAULT_BUDGET = 3e12  # for an estimate, unless a budget is given
-_STEP_OVERHEAD = 5e5  # what a step costs besides its arithmetic, in the same currency
+_DEFAULT_BUDGET = 1e12  # for an estimate, unless a budget is given
+_STEP_OVERHEAD = 1e5  # what a step costs besides its arithmetic, in the same currency
 
 
 def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, str]:

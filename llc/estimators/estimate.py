@@ -7,13 +7,14 @@ from jaxtyping import Array, PyTree
 
 from llc.draws.draw import Chains, advance, collect, describe_key
 from llc.estimators import calibration
-from llc.estimators.learning_coefficient import Estimate, learning_coefficient
+from llc.estimators.learning_coefficient import learning_coefficient
+from llc.estimators.result import Estimate
 from llc.posterior.curvature import gradient_term
 from llc.posterior.local_posterior import LocalPosterior, Relative
 from llc.problem import Problem
 from llc.samplers.langevin import Kernel
 
-_FIRST_DRAWS = 500
+_FIRST_DRAWS = 1000
 _MIN_ESS = 200.0  # below it an error bar is too uncertain to stop on
 _MAX_RHAT = 1.01
 _MAX_DRAWS = 20_000  # of one chain, that precision is sought with

@@ -1,5 +1,6 @@
 """Means of autocorrelated chains with their standard errors, and their extrapolation to step size zero."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,26 +39,39 @@ def mean_with_error(values: Float[np.ndarray, "chain draw"]) -> Mean:
         return Mean(mean, float("nan"), float("nan"), float("nan"))
     ess = float(array_stats.ess(values, chain_axis=0, draw_axis=1, method="mean"))
     rhat = float(array_stats.rhat(values, chain_axis=0, draw_axis=1)) if len(values) > 1 else float("nan")
-    return Mean(mean, spread / np.sqrt(ess), ess, rhat)
+    return Mean(mean, spread / math.sqrt(ess), ess, rhat)
 
 
-def extrapolate(means: Sequence[Mean], step_sizes: Float[np.ndarray, "ladder"]) -> Mean:
-    """The value at step size 0 of the weighted least-squares line through a ladder's means.
+def extrapolate(means: Sequence[Mean], step_sizes: Float[np.ndarray, "ladder"], *, straight: bool = False) -> Mean:
+    """The value at step size 0 of the curve a / (1 − bε) through a ladder's means, by weighted least squares.
 
-    The bias of a Langevin chain is linear in its step size (Mattingly, Stuart & Tretyakov 2010). The line's own error is
-    the standard error; where the points miss it by chance less than once in a hundred, the error grows by that misfit.
+    A mode of curvature h carries its share of λ̂ inflated by exactly 1 / (1 − εh/4), so that the curve is exact for equal
+    modes, and linear in ε where the bias is small (Mattingly, Stuart & Tretyakov 2010). `straight` fits a line, for what
+    may be 0. The error is that of the fit; where the points miss it by chance less than once in a hundred, it grows by
+    the misfit.
+
+    >>> ladder = np.array([1.0, 0.5, 0.25])
+    >>> means = [Mean(3 / (1 - 0.2 * size), 0.1, 400.0, 1.0) for size in ladder]
+    >>> round(extrapolate(means, ladder).value, 6)
+    3.0
     """
-    ess, rhat = min(m.ess for m in means), max((m.rhat for m in means), key=lambda r: -np.inf if np.isnan(r) else r)
     if len(means) == 1:
         return means[0]
+    ess, rhat = min(m.ess for m in means), max((m.rhat for m in means), key=lambda r: -np.inf if np.isnan(r) else r)
     values, errors = np.array([m.value for m in means]), np.array([m.std_error for m in means])
     if not errors.all():  # frozen chains know their value exactly
-        return Mean(float(values[np.argmin(step_sizes)]), float(errors[np.argmin(step_sizes)]), ess, rhat)
-    design = np.stack([np.ones_like(step_sizes), step_sizes / step_sizes.max()], axis=1) / errors[:, None]
-    coefficients, *_ = np.linalg.lstsq(design, values / errors, rcond=None)
-    covariance = np.linalg.inv(design.T @ design)
-    freedom = len(means) - 2
-    distance = float(np.square(design @ coefficients - values / errors).sum())
+        smallest = int(np.argmin(step_sizes))
+        return Mean(float(values[smallest]), float(errors[smallest]), ess, rhat)
+    sizes = step_sizes / step_sizes.max()
+    a, b = float(np.average(values, weights=errors**-2)), 0.0
+    for _ in range(1 if straight else 10):  # Gauss-Newton, whose first step is the straight line
+        slopes = np.stack([1 / (1 - b * sizes), sizes / (1 - b * sizes) ** 2], axis=1) / errors[:, None]
+        residual = (values - a / (1 - b * sizes)) / errors
+        change, *_ = np.linalg.lstsq(slopes, residual, rcond=None)
+        residual = residual - slopes @ change
+        a, b = a + float(change[0]), float(np.clip(b + change[1] / a, -0.9, 0.9))
+    covariance = np.linalg.inv(slopes.T @ slopes)
+    freedom, distance = len(means) - 2, float(residual @ residual)
     misfit = float(chi2.sf(distance, freedom)) if freedom else 1.0
-    inflation = np.sqrt(distance / freedom) if misfit < 0.01 else 1.0
-    return Mean(float(coefficients[0]), float(np.sqrt(covariance[0, 0]) * inflation), ess, rhat, misfit)
+    inflation = math.sqrt(distance / freedom) if misfit < 0.01 else 1.0
+    return Mean(a, math.sqrt(covariance[0, 0]) * inflation, ess, rhat, misfit)

@@ -9,10 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, PyTree
 
-Points = Shaped[np.ndarray, "..."]
+Points = Float[np.ndarray, "..."]
 REACH = 6.5  # standard deviations of the Gaussian factor that are integrated; beyond lies 1e-10 of it
 NEGLIGIBLE = 40.0  # nats below the peak at which a density is dropped
 
@@ -32,7 +33,7 @@ def product(
     """K = ½c ∏_i |v_i|^{2k_i} with independent v_i ~ N(μ_i e_1, I/γ): the law of log K is a convolution.
 
     >>> round(product([(1, 1, 0.0), (1, 1, 0.0)], 1.0, nbeta=1085.736205, gamma=1.0), 6)  # ½(w1 w2)²
-    0.368...
+    0.382476
 
     Args:
         factors: (number of coordinates, exponent k, mean μ) of each v_i; μ ≠ 0 needs a single coordinate.
@@ -51,19 +52,15 @@ def product(
         radius = np.exp(grid / (2 * power))
         tails = [-gamma / 2 * (radius - sign * mean) ** 2 for sign in ((1, -1) if mean else (1,))]
         density = np.exp(dof * grid / (2 * power)) * np.sum(np.exp(tails), axis=0)
-        mass = _convolve(mass, density / density.sum())
+        # Directly, not by FFT: the left tail, small but decisive for λ, must keep its relative precision.
+        mass = np.convolve(mass, density / density.sum())
         log_k += low
     exponent = nbeta * np.exp(log_k + step * np.arange(mass.size))
     weight = (1 - flat_mass) * mass * np.exp(-exponent)
     return float((weight * exponent).sum() / (weight.sum() + flat_mass))
 
 
-def _convolve(a: Points, b: Points) -> Points:
-    # Direct rather than by FFT: the far left tail, small and decisive for λ, must keep its relative precision.
-    return np.convolve(a, b)
-
-
-def eigenvalues(rows: int, columns: int, power: float, nbeta: float, gamma: float) -> float:
+def eigenvalues(rows: int, columns: int, outputs: int, nbeta: float, gamma: float) -> float:
     """K = ½|BA|², with B integrated out: the law of the eigenvalues of AAᵀ, as a ratio of Pfaffians (de Bruijn 1955).
 
     Z(s) = ∫ ∏_{i<j}|x_i − x_j| ∏ w_s(x_i) dx ∝ Pf ∬ φ_j(x) φ_k(y) sgn(y − x) w_s(x) w_s(y) dx dy,
@@ -75,7 +72,7 @@ def eigenvalues(rows: int, columns: int, power: float, nbeta: float, gamma: floa
     Args:
         rows: H, of the Gaussian matrix A.
         columns: M, of A.
-        power: N, the rows of B.
+        outputs: N, the rows of B.
         nbeta: s = nβ.
         gamma: precision of the Gaussian factor.
     """
@@ -88,8 +85,8 @@ def eigenvalues(rows: int, columns: int, power: float, nbeta: float, gamma: floa
     y = x * np.exp(-gap)
 
     def density(z: Points) -> tuple[Points, Points]:
-        log_weight = (shape + 1) * np.log(z) - gamma * z / 2 - power / 2 * np.log1p(nbeta * z / gamma)
-        return np.exp(log_weight), -power / 2 * nbeta * z / (gamma + nbeta * z)
+        log_weight = (shape + 1) * np.log(z) - gamma * z / 2 - outputs / 2 * np.log1p(nbeta * z / gamma)
+        return np.exp(log_weight), -outputs / 2 * nbeta * z / (gamma + nbeta * z)
 
     (weight_x, slope_x), (weight_y, slope_y) = density(x), density(y)
     pair = gap_weight * weight_x * weight_y
@@ -121,87 +118,107 @@ def panels(edges: Points, order: int) -> tuple[Points, Points]:
 
 
 def linear(
-    log_weights: Points,
-    gram: Points,
-    cross: Points | None,
-    square: Points | None,
-    nbeta: float,
-    gamma: float,
-    *,
-    copies: int = 1,
+    log_weights: Points, squares: Points, nbeta: float, gamma: float, *, error: Points, misfit: Points, copies: int = 1
 ) -> float:
-    """K = ½(δᵀG δ + 2hᵀδ + c) in the linear parameters δ ~ N(0, I/γ), G, h and c given at nodes of all the others.
+    """K = ½ Σ_k (σ_k δ_k + r_k)² + ½m in the linear parameters δ ~ N(0, I/γ), σ, r and m given at nodes of all others.
 
-    With P = γI + sG, a node's mass is e^{−½sc + ½s²hᵀP⁻¹h} |P/γ|^{−½} and its share of s·E[K]
-    ½tr(sP⁻¹G) + ½sc − s²hᵀP⁻¹h + ½s³hᵀP⁻¹GP⁻¹h.
+    With q = γ/(γ + sσ²), a node's mass is ∏_k √q_k e^{−s(m + Σ q_k r_k²)/2} and its share of s·E[K] is
+    s(m + Σ q_k² r_k²)/2 + ½Σ(1 − q_k).
 
-    >>> one = np.ones((1, 1, 1))
-    >>> linear(np.zeros(1), one, None, None, nbeta=1.0, gamma=1.0)
+    >>> one, zero = np.ones((1, 1)), np.zeros(1)
+    >>> linear(zero, one, nbeta=1.0, gamma=1.0, error=zero, misfit=zero)
     0.25
 
     Args:
         log_weights: log of quadrature weight times prior at each node.
-        gram: G at each node.
-        cross: h at each node; None is 0.
-        square: c at each node; None is 0.
+        squares: σ² at each node, the eigenvalues of the linear parameters' Gram matrix.
         nbeta: s = nβ.
         gamma: precision of the Gaussian factor.
-        copies: number of independent δ that share G (h = c = 0).
+        error: r at each node.
+        misfit: m at each node, what no δ can mend.
+        copies: number of independent δ that share σ (r = 0).
     """
-    size = gram.shape[-1]
-    precision = gamma * np.eye(size) + nbeta * gram
-    inverse = np.linalg.inv(precision)
-    log_mass = log_weights - copies / 2 * (np.linalg.slogdet(precision)[1] - size * math.log(gamma))
-    energy = copies / 2 * (size - gamma * np.trace(inverse, axis1=-2, axis2=-1))
-    if cross is not None and square is not None:
-        mean = nbeta * np.einsum("nij,nj->ni", inverse, cross)
-        along, curved = (mean * cross).sum(-1), np.einsum("ni,nij,nj->n", mean, gram, mean)
-        log_mass = log_mass - nbeta / 2 * (square - along)
-        energy = energy + nbeta * (square / 2 - along + curved / 2)
+    shrink = gamma / (gamma + nbeta * squares)
+    log_mass = log_weights + copies / 2 * np.log(shrink).sum(-1) - nbeta / 2 * (misfit + (shrink * error**2).sum(-1))
+    energy = copies / 2 * (1 - shrink).sum(-1) + nbeta / 2 * (misfit + ((shrink * error) ** 2).sum(-1))
     mass = np.exp(log_mass - log_mass.max())
     return float((mass * energy).sum() / mass.sum())
 
 
+def orthant(excess: Callable[[Any], Any], dimension: int, degree: int, nbeta: float, gamma: float) -> float:
+    """K even in each of at most three coordinates, singular on their axes only: the trapezoidal rule in log |w_i|.
+
+    >>> round(orthant(lambda w: 0.5 * (w**2).sum(-1), 2, 1, nbeta=100.0, gamma=1.0), 5)
+    0.9901
+
+    Args:
+        excess: K(w), over any leading axes.
+        dimension: d, the number of coordinates.
+        degree: the highest power of a coordinate in √K; it sets the step.
+        nbeta: s = nβ.
+        gamma: precision of the Gaussian factor.
+    """
+    axis = np.exp(np.arange(-14 - abs(math.log(nbeta / gamma)) / 2, 2, 0.3 / degree)) / math.sqrt(gamma)
+    total = np.zeros(2)
+    for first in axis:  # one slice at a time, to hold memory to the square of the axis
+        rest = np.meshgrid(*[axis] * (dimension - 1), indexing="ij")
+        w = np.stack([np.full(rest[0].shape if rest else (), first), *rest], axis=-1)
+        exponent = nbeta * excess(w)
+        mass = np.exp(-exponent - gamma / 2 * (w**2).sum(-1)) * w.prod(-1)
+        total += mass.sum(), (mass * exponent).sum()
+    return float(total[1] / total[0])
+
+
 def cells(
     excess: Callable[[Any], Any],
-    center: Points,
+    params: PyTree,
     nbeta: float,
     gamma: float,
     *,
     box: tuple[Points, Points] | None = None,
-    order: int = 6,
-) -> float:
+    order: int = 5,
+) -> float | None:
     """Any K on a few coordinates: cells are halved until s·K + γ/2‖w − w*‖² varies by less than 3 nats in each.
 
-    >>> round(cells(lambda w: 0.5 * (w**2).sum(-1), np.zeros(2), nbeta=100.0, gamma=1.0), 6)
-    0.990099
+    None where that takes more than 3·10⁷ evaluations of K.
+
+    >>> f"{cells(lambda w: 0.5 * (w**2).sum(-1), np.zeros(2), nbeta=100.0, gamma=1.0):.6f}"
+    '0.990099'
 
     Args:
-        excess: K(w), vectorised over all axes but the last.
-        center: w*.
+        excess: K(params), over any leading axes that the leaves share.
+        params: w*, in all at most three numbers.
         nbeta: s = nβ.
         gamma: precision of the Gaussian factor.
-        box: lower and upper corner of the region; else all of R^d. Powers of two round an integer centre keep kinks at
-            integers on the edges of cells.
+        box: lower and upper corner of the region; else R^d to five standard deviations or more, a power of two, so
+            that kinks at integers from the centre fall on the edges of cells.
         order: Gauss–Legendre nodes along each axis of a cell.
     """
-    dimension = center.size
-    reach = 2.0 ** math.ceil(math.log2(REACH / math.sqrt(gamma))) if gamma else 1.0
+    leaves, tree = jax.tree.flatten(params)
+    center = np.concatenate([np.ravel(leaf) for leaf in leaves]).astype(float)
+    ends, dimension = np.cumsum([leaf.size for leaf in leaves])[:-1], center.size
+    reach = 2.0 ** math.ceil(math.log2(5 / math.sqrt(gamma))) if gamma else 1.0
     corner, top = box if box is not None else (center - reach, center + reach)
     splits = np.stack(np.meshgrid(*[[0.0, 0.5]] * dimension, indexing="ij"), -1).reshape(-1, dimension)
     node, weight = panels(np.array([0.0, 1.0]), order)
     points = np.stack(np.meshgrid(*[node] * dimension, indexing="ij"), -1).reshape(-1, dimension)
     weights = np.prod(np.meshgrid(*[weight] * dimension, indexing="ij"), axis=0).ravel()
     lower, width, total = corner[None, :], top - corner, np.zeros(2)
+    evaluations = 0
     for depth in range(40):
+        evaluations += lower.shape[0] * weights.size
+        if evaluations > 3e7:
+            return None
         unsettled = []
-        for part in np.array_split(lower, max(1, lower.shape[0] * weights.size // 500_000)):
+        for part in np.array_split(lower, max(1, lower.shape[0] * weights.size // 50_000)):
             w = part[:, None, :] + width * points
-            exponent = nbeta * excess(w)
+            blocks = np.split(w, ends, axis=-1)
+            grids = [block.reshape(w.shape[:-1] + leaf.shape) for block, leaf in zip(blocks, leaves, strict=True)]
+            exponent = nbeta * excess(jax.tree.unflatten(tree, grids))
             potential = exponent + gamma / 2 * ((w - center) ** 2).sum(-1)
             least, most = potential.min(axis=1), potential.max(axis=1)
             # A cell whose exponent doubles or more may hide a zero between its nodes, however large it looks.
-            open_cells = (most - least > 3) & (2 * least - most < NEGLIGIBLE) | (depth < 4)
+            open_cells = (most - least > 3) & (2 * least - most < NEGLIGIBLE / 2) | (depth < 4)
             density = np.where(open_cells[:, None], 0.0, np.exp(-potential)) * weights * np.prod(width)
             total += density.sum(), (density * exponent).sum()
             unsettled.append(part[open_cells])

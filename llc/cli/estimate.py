@@ -1,0 +1,72 @@
+"""`llcoef estimate`: one checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from llc import checkpoints
+from llc.cli.problem_file import load_problem
+from llc.cli.show import show_estimate
+from llc.draws.storage import check_destination, save
+from llc.estimators.estimate import estimate
+from llc.estimators.result import Estimate
+from llc.posterior.localization import Relative
+from llc.samplers import MALA, NUTS, SGLD
+
+_PICTURES = (".png", ".svg", ".pdf")
+
+
+def build_kernel(name: str, step_size: float | None, gradient: str) -> Any:
+    """The kernel that flags ask for; None leaves the choice.
+
+    Raises:
+        ValueError: the name is unknown, or MALA has no step size.
+    """
+    if name == "auto":
+        return None if step_size is None and gradient == "control_variate" else SGLD(step_size, gradient=gradient)  # pyright: ignore[reportArgumentType]
+    if name == "sgld":
+        return SGLD(step_size, gradient=gradient)  # pyright: ignore[reportArgumentType]
+    if name == "nuts":
+        return NUTS() if step_size is None else NUTS(step_size)
+    if name != "mala":
+        msg = f"--kernel {name}: it must be auto, sgld, mala or nuts."
+        raise ValueError(msg)
+    if step_size is None:
+        msg = "--kernel mala needs --step-size; take one that accepts 50 to 90 % of its proposals."
+        raise ValueError(msg)
+    return MALA(step_size)
+
+
+def run_estimate(
+    problem_path: Path,
+    checkpoint_path: Path,
+    *,
+    out: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    quiet: bool,
+    localization: float | None,
+    radius: float,
+    **settings: Any,
+) -> Estimate:
+    """Estimate, show, and save what was asked for."""
+    if out is not None:
+        check_destination(out)
+    if plot is not None and plot.suffix not in _PICTURES:
+        msg = f"--plot {plot}: a picture's name must end in {', '.join(_PICTURES)}."
+        raise ValueError(msg)
+    problem, template = load_problem(problem_path)
+    checkpoint = checkpoints.read(checkpoint_path, template)
+    try:
+        problem.check(checkpoint.params)
+    except ValueError as error:
+        msg = f"{checkpoint_path}: {error}"
+        raise ValueError(msg) from error
+    held = Relative(radius) if localization is None else localization
+    result = estimate(problem, checkpoint.params, localization=held, progress=not quiet, **settings)
+    if out is not None:
+        save(result.draws, out)
+    if plot is not None:
+        result.plot().savefig(plot, dpi=150)
+    where = {"checkpoint": str(checkpoint_path), "step": checkpoint.step}
+    show_estimate(result, as_json=as_json, quiet=quiet, extra=where)
+    return result

@@ -1,0 +1,69 @@
+"""Draws on disk: one netCDF file or one zarr folder, written whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import xarray
+from xarray import DataTree
+
+_FORMATS = (".nc", ".zarr")
+
+
+def check_destination(path: str | Path) -> Path:
+    """Refuse a place that draws cannot be saved to, before the work of making them.
+
+    Raises:
+        ValueError: the ending is unknown, the folder is missing, or the path is of another kind.
+    """
+    path = Path(path)
+    if path.suffix not in _FORMATS:
+        msg = f"{path}: draws are saved as {' or '.join(_FORMATS)}; change the file's ending to one of them."
+        raise ValueError(msg)
+    if not path.absolute().parent.is_dir():
+        msg = f"{path}: the folder {path.parent} does not exist; make it first."
+        raise ValueError(msg)
+    if path.exists() and path.is_dir() != (path.suffix == ".zarr"):
+        msg = f"{path} stands already and is a {'folder' if path.is_dir() else 'file'}; choose another name."
+        raise ValueError(msg)
+    return path
+
+
+def save(draws: DataTree, path: str | Path) -> Path:
+    """Save draws as netCDF (`.nc`) or zarr (`.zarr`): what stood there before is replaced only by a whole file.
+
+    Raises:
+        ValueError: the path is not one that draws can be saved to.
+    """
+    path = check_destination(path)
+    with tempfile.TemporaryDirectory(prefix=".tmp-llc-", dir=path.absolute().parent) as folder:
+        made = Path(folder) / path.name
+        if path.suffix == ".nc":
+            draws.to_netcdf(made, engine="netcdf4")
+        else:
+            draws.to_zarr(made, consolidated=False)
+            if path.exists():  # a folder that holds files cannot be replaced in one step
+                shutil.rmtree(path)
+        os.replace(made, path)
+    return path
+
+
+def load(path: str | Path) -> DataTree:
+    """Draws that `save` wrote, in memory.
+
+    Raises:
+        ValueError: the file is missing or cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        msg = f"{path} does not exist; give a file that was saved with --out or llc.draws.storage.save."
+        raise ValueError(msg)
+    engine = "netcdf4" if path.suffix == ".nc" else "zarr"
+    options = {} if engine == "netcdf4" else {"consolidated": False}
+    try:
+        with xarray.open_datatree(path, engine=engine, **options) as tree:
+            return tree.load()
+    except Exception as error:
+        msg = f"{path} cannot be read as draws ({type(error).__name__}); it is damaged or no {path.suffix} file: make it again."
+        raise ValueError(msg) from error

@@ -1,0 +1,74 @@
+"""What a draw says is what its chain did: means over its steps, weights at its end, and whether it left for infinity."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import llc
+from llc.samplers import MALA, NUTS, SGLD
+
+DATA = jax.random.normal(jax.random.key(0), (100, 2))
+CENTER = {"a": jnp.array([0.5, -0.5]), "b": jnp.array(0.1)}
+
+
+def regression(params, x):
+    return 0.5 * jnp.square(x[:, 0] * params["a"][0] * params["a"][1] + params["b"] - x[:, 1])
+
+
+PROBLEM = llc.Problem(regression, DATA)
+POSTERIOR = llc.LocalPosterior(PROBLEM, CENTER, localization=2.0, batch_size=16)
+KERNELS = [SGLD(step_size=0.01), MALA(step_size=0.1), NUTS()]
+NAMES = ["SGLD", "MALA", "NUTS"]
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=NAMES)
+def test_a_thinned_draw_is_the_mean_of_its_steps_and_the_last_of_them(kernel):
+    every, thinned = (
+        llc.draw(kernel, POSTERIOR, num_chains=2, num_warmup=0, num_draws=12 // thinning, thinning=thinning).sample_stats
+        for thinning in (1, 3)
+    )
+    for name in ("loss_difference", "virial", "gradient_evaluations", "accept_prob"):
+        steps = every[name].values
+        blocks = steps.reshape(2, 4, 3, *steps.shape[2:]).mean(axis=2)
+        np.testing.assert_allclose(thinned[name], blocks, rtol=1e-4, atol=1e-6)
+    for name in ("full_loss_difference", "squared_distance", "whitened_squared_distance", "potential"):
+        np.testing.assert_allclose(thinned[name], every[name][:, 2::3], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=NAMES)
+def test_the_weights_kept_have_the_loss_recorded(kernel):
+    draws = llc.draw(kernel, POSTERIOR, num_chains=2, num_warmup=5, num_draws=20, thinning=2, keep_weights=True)
+    a, b = (draws["posterior"][name].values.astype(float) for name in ("a", "b"))
+    x, y = np.asarray(DATA, float).T
+    loss = lambda a, b: 0.5 * np.square(x * (a[..., :1] * a[..., 1:]) + b[..., None] - y).mean(axis=-1)
+    differences = loss(a, b) - loss(np.array([0.5, -0.5]), np.array(0.1))
+    distances = np.square(a - [0.5, -0.5]).sum(axis=-1) + np.square(b - 0.1)
+    stats = draws.sample_stats
+    np.testing.assert_allclose(stats.full_loss_difference, differences, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(stats.squared_distance, distances, rtol=1e-4)
+    potential = float(POSTERIOR.nbeta) * differences + distances  # γ/2 = 1
+    np.testing.assert_allclose(stats.potential, potential, rtol=1e-3, atol=1e-4)
+    assert not stats.diverging.any()
+
+
+def test_chains_that_leave_for_infinity_are_marked_and_stay_so():
+    draws = llc.draw(SGLD(step_size=[0.01, 50.0]), POSTERIOR, num_chains=3, num_warmup=10, num_draws=200)
+    calm, lost = (draws.sample_stats.isel(step_size=i) for i in (0, 1))
+    assert not calm.diverging.any()
+    assert lost.diverging.isel(draw=-1).all()
+    finite = np.isfinite(lost.loss_difference) & np.isfinite(lost.full_loss_difference)
+    np.testing.assert_array_equal(lost.diverging, ~finite)
+    assert (lost.diverging.astype(int).diff("draw") >= 0).all()
+
+
+def test_a_thinned_draw_with_one_step_at_infinity_is_not_averaged_away():
+    draws = llc.draw(SGLD(step_size=50.0), POSTERIOR, num_chains=3, num_warmup=0, num_draws=2, thinning=200)
+    assert draws.sample_stats.diverging.all()
+    assert not np.isfinite(draws.sample_stats.loss_difference).any()
+
+
+def test_a_chain_that_cannot_move_stays_at_the_checkpoint():
+    draws = llc.draw(SGLD(step_size=0.0), POSTERIOR, num_chains=2, num_warmup=0, num_draws=10)
+    np.testing.assert_array_equal(draws.sample_stats.squared_distance, 0)
+    np.testing.assert_allclose(draws.sample_stats.loss_difference, 0, atol=1e-6)

@@ -1,0 +1,72 @@
+import pytest
+
+from llc.estimators.diagnoses import Evidence, Verdict, diagnose
+from llc.estimators.uncertainty import Mean
+
+SOUND = Evidence(
+    llc=Mean(3.0, 0.05, 500, 1.002),
+    drift=Mean(0.02, 0.1, 250, float("nan")),
+    virial=Mean(10.1, 0.2, 500, 1.0),
+    log_localization=Mean(-0.05, 0.02, 500, 1.0),
+    log_nbeta=Mean(0.1, 0.1, 500, 1.0),
+    gradient_term=0.01,
+    dimension=10,
+    num_chains=4,
+    num_diverged=0,
+    frozen=False,
+)
+
+
+def test_sound_draws_have_converged():
+    assert diagnose(SOUND) == (Verdict.CONVERGED,)
+    assert diagnose(SOUND) == ("converged",)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"num_diverged": 1}, Verdict.DIVERGED),
+        ({"llc": Mean(3.0, 0.05, 90, 1.002)}, Verdict.TOO_FEW_DRAWS),
+        ({"llc": Mean(3.0, 0.05, 500, 1.02)}, Verdict.TOO_FEW_DRAWS),
+        ({"frozen": True}, Verdict.TOO_FEW_DRAWS),
+        ({"num_chains": 1}, Verdict.ONE_CHAIN),
+        ({"virial": Mean(11.0, 0.2, 500, 1.0)}, Verdict.STEP_SIZE),
+        ({"llc": Mean(3.0, 0.05, 500, 1.0, 1e-4)}, Verdict.STEP_SIZE),
+        ({"virial": Mean(9.0, 0.2, 500, 1.0)}, Verdict.DRIFTING),
+        ({"drift": Mean(0.5, 0.1, 250, float("nan"))}, Verdict.DRIFTING),
+    ],
+)
+def test_a_fault_of_sampling_takes_convergence_away(change, verdict):
+    verdicts = diagnose(SOUND._replace(**change))
+    assert verdict in verdicts
+    assert Verdict.CONVERGED not in verdicts
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"llc": Mean(-3.0, 0.05, 500, 1.0)}, Verdict.NOT_A_MINIMUM),
+        ({"gradient_term": 0.5}, Verdict.NOT_A_MINIMUM),
+        ({"llc": Mean(5.5, 0.05, 500, 1.0)}, Verdict.OUTSIDE),
+        ({"log_localization": Mean(-0.6, 0.02, 500, 1.0)}, Verdict.LOCALIZATION),
+        ({"log_nbeta": Mean(0.8, 0.1, 500, 1.0)}, Verdict.TEMPERATURE),
+    ],
+)
+def test_what_a_sound_value_means_is_said_before_it(change, verdict):
+    verdicts = diagnose(SOUND._replace(**change))
+    assert verdicts[0] is verdict
+    assert verdicts[-1] is Verdict.CONVERGED
+
+
+def test_noise_alone_is_no_fault():
+    noisy = SOUND._replace(virial=Mean(11.0, 0.5, 500, 1.0), log_nbeta=Mean(0.6, 0.2, 500, 1.0))
+    assert diagnose(noisy) == (Verdict.CONVERGED,)
+
+
+def test_nothing_left_says_why():
+    lost = SOUND._replace(llc=Mean(*[float("nan")] * 4), num_diverged=4)
+    assert diagnose(lost) == (Verdict.DIVERGED,)
+
+
+def test_every_verdict_tells_what_to_do():
+    assert all(len(verdict.advice) > 20 for verdict in Verdict)

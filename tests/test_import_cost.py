@@ -1,0 +1,22 @@
+"""`import llc` costs nothing until something is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ["jax", "matplotlib", "numpyro", "arviz_base", "arviz_stats", "xarray", "equinox", "scipy", "sklearn"]
+
+
+def loaded_after(statement):
+    script = f"import sys; {statement}; print(*(set({HEAVY}) & set(sys.modules)))"
+    return set(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import llc", "import llc; dir(llc); llc.__version__"])
+def test_import_loads_nothing_heavy(statement):
+    assert loaded_after(statement) == set()
+
+
+def test_using_it_loads_jax():
+    assert {"jax", "numpyro", "arviz_base"} <= loaded_after("import llc; llc.draw")
