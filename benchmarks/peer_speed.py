@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 import warnings
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -116,7 +117,8 @@ def main() -> None:
     settings = json.loads(sys.argv[2])
     with np.load(sys.argv[1]) as file:
         problem = dict(file)
-    hello = {"python": platform.python_version(), "torch": torch.__version__, "configurations": list(configurations())}
+    versions = f"devinterp {version('devinterp')}, torch {torch.__version__}, Python {platform.python_version()}"
+    hello = {"versions": versions, "configurations": list(configurations())}
     print(json.dumps(hello), flush=True)
     for line in sys.stdin:
         print(json.dumps(run(problem, settings, **json.loads(line))), flush=True)

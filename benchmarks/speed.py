@@ -153,7 +153,7 @@ def compare(python: str, folder: Path, options: argparse.Namespace) -> None:
         peer.stdin.close()
     flops = useful_flops(options.widths, options.batch)
     print(f"{cpu_model()}, {os.cpu_count()} cores, load average {load:.1f} before and {os.getloadavg()[0]:.1f} after.")
-    print(f"Python {platform.python_version()}, jax {jax.__version__}; {', '.join(PEER)}, Python {hello['python']}.")
+    print(f"Python {platform.python_version()}, jax {jax.__version__}; the peer: {hello['versions']}.")
     print(
         f"{'-'.join(map(str, options.widths))} ReLU, n={options.n}, batch {options.batch}, {options.chains} chains × ",
         end="",

@@ -1,8 +1,8 @@
 """Estimates by default settings against exact finite-n values, case by case: is the 95 % interval one?
 
-Every row of tests/reference/finite_n.csv on R^d (prior `gauss`) with γ ≥ 1 and n = 1e3 or 1e5 is estimated ten times, with
-ten seeds, on the population loss K. Oscillators are compared with the quadrature on all of R^d, where the reference cuts g
-and t_0 off.
+Every row of tests/reference/finite_n.csv on R^d (prior `gauss`) with γ ≥ 1 and n = 1e3 or 1e5 is estimated ten times,
+with ten seeds, on the population loss K. Oscillators are compared with the quadrature on all of R^d, where the reference
+cuts g and t_0 off.
 
     python benchmarks/truth.py nuts                  # all cases
     python benchmarks/truth.py sgld                  # regular, deep linear, reduced rank, tanh, ReLU
@@ -109,9 +109,10 @@ def measure(kernel: str, out: Path, seeds: int, part: int, parts: int) -> None:
             )
             estimates.append([e.value, e.std_error, e.ess, e.rhat, [str(v) for v in e.verdicts]])
         record = {key: row[key] for key in ("case", "n", "gamma")} | {"exact": exact, "estimates": estimates}
+        seconds = time.time() - begun
         with out.open("a") as file:
-            file.write(json.dumps(record | {"seconds": time.time() - begun}) + "\n")
-        print(f"{row['case']} n={row['n']} γ={row['gamma']}: {summary([record])}, {time.time() - begun:.0f} s", flush=True)
+            file.write(json.dumps(record | {"seconds": seconds}) + "\n")
+        print(f"{row['case']} n={row['n']} γ={row['gamma']}: {summary([record])}, {seconds:.0f} s", flush=True)
 
 
 def summary(records: list[dict]) -> str:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +26,9 @@ def digits_problem() -> Problem:
     >>> digits_problem().n
     1500
     """
-    bunch = load_digits()
-    order = np.random.default_rng(0).permutation(len(bunch.target))
-    inputs, targets = (bunch.data[order] / 16).astype(np.float32), bunch.target[order].astype(np.int32)
+    pixels, digits = map(np.asarray, load_digits(return_X_y=True))
+    order = np.random.default_rng(0).permutation(len(digits))
+    inputs, targets = (pixels[order] / 16).astype(np.float32), digits[order].astype(np.int32)
     train, held_out = slice(None, _NUM_TRAIN), slice(_NUM_TRAIN, None)
     test = (inputs[held_out], targets[held_out])
     return Problem.supervised(network, Categorical(), inputs[train], targets[train], test=test)
@@ -49,7 +50,7 @@ def initialize(widths: Sequence[int] = (64, 16, 10), seed: int = 0) -> Params:
             "w": jnp.asarray(rng.normal(0, fan_in**-0.5, (fan_in, fan_out)), jnp.float32),
             "b": jnp.zeros(fan_out, jnp.float32),
         }
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True)
+        for fan_in, fan_out in pairwise(widths)
     ]
 
 

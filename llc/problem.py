@@ -15,7 +15,9 @@ from jaxtyping import Array, Float, PyTree, Shaped
 class Likelihood(Protocol):
     """p(target | output), as the negative log-likelihood of each example in nats."""
 
-    def __call__(self, outputs: Any, targets: Any) -> Float[Array, "batch"]: ...
+    def __call__(self, outputs: Any, targets: Any) -> Float[Array, "batch"]:
+        """−log p(targets | outputs) of each example in nats."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class Gaussian:
     0.918938...
     """
 
-    scale: float = 1.0
+    scale: float | int = 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0):
-            msg = f"Gaussian(scale={self.scale}): the scale must be a positive number; use the noise's standard deviation."
+            msg = f"Gaussian(scale={self.scale}): the scale must be positive; use the noise's standard deviation."
             raise ValueError(msg)
 
     def __call__(

@@ -10,7 +10,9 @@ HEAVY = ["jax", "matplotlib", "numpyro", "arviz_base", "arviz_stats", "xarray", 
 
 def loaded_after(statement):
     script = f"import sys; {statement}; print(*(set({HEAVY}) & set(sys.modules)))"
-    return set(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    )
 
 
 @pytest.mark.parametrize("statement", ["import llc", "import llc; dir(llc); llc.__version__"])

@@ -42,7 +42,7 @@ def test_bernoulli_also_where_it_is_certain():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
 def test_a_scale_that_is_none(scale):
-    with pytest.raises(ValueError, match="the scale must be a positive number"):
+    with pytest.raises(ValueError, match="the scale must be"):
         Gaussian(scale=scale)
 
 
@@ -75,11 +75,17 @@ def test_data_that_is_none(data, match):
 @pytest.mark.parametrize(
     ("loss_fn", "match"),
     [
-        (lambda p, x: SQUARES(p, x).mean(), r"an array of shape \(\) for 6 examples; .* shape \(6,\).*before they are averaged"),
+        (
+            lambda p, x: SQUARES(p, x).mean(),
+            r"an array of shape \(\) for 6 examples; .* shape \(6,\).*before they are averaged",
+        ),
         (lambda p, x: SQUARES(p, x)[:, None], r"an array of shape \(6, 1\) for 6 examples"),
         (lambda p, x: (SQUARES(p, x), 0.0), "gave a tuple for 6 examples"),
         (lambda p, x: (x > p["w"]).astype(int), "gave int32 losses; they must be floating-point"),
-        (lambda p, x: SQUARES({"w": p["v"]}, x), r"failed with KeyError: 'v'.*The params given hold w\(\); give params"),
+        (
+            lambda p, x: SQUARES({"w": p["v"]}, x),
+            r"failed with KeyError: 'v'.*The params given hold w\(\); give params",
+        ),
     ],
 )
 @pytest.mark.parametrize("leaf", [np.float32(0.5), 0.5], ids=["array", "float"])

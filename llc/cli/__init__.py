@@ -1,0 +1,1 @@
+"""The command line: flags into the calls of the library; no mathematics."""

@@ -28,12 +28,15 @@ def run_demo(out: Path, seed: int, *, as_json: bool, quiet: bool) -> None:
     problem = digits_problem()
     console.print("Training a 64-16-10 tanh network on 1500 handwritten digits ...")
     path, params = folder, initialize(seed=seed)
-    for step, params in train(problem, params):
+    for step, weights in train(problem, params):
+        params = weights
         path = checkpoints.save(folder / f"step_{step:06d}.npz", params, step=step)
-    inputs, targets = problem.test_data
+    inputs, targets = problem.test_data or problem.data
     accuracy = float((network(params, inputs).argmax(axis=1) == targets).mean())
     loss = float(jnp.mean(problem.losses(params, problem.data)))
-    console.print(f"Loss {loss:.2g} nats per example, {accuracy:.1%} right on held-out digits. Sampling around {path} ...")
+    console.print(
+        f"Loss {loss:.2g} nats per example, {accuracy:.1%} right on held-out digits. Sampling around {path} ..."
+    )
     result = estimate(problem, checkpoints.read(path).params, rng_key=seed, progress=not (quiet or as_json))
     picture = out / "chains.png"
     result.plot().savefig(picture, dpi=150)

@@ -36,7 +36,7 @@ def demo(
 
         llcoef demo --out my-folder --seed 1
     """
-    from llc.cli.demo import run_demo  # noqa: PLC0415, --help must not load JAX
+    from llc.cli.demo import run_demo
 
     run_demo(out, seed, as_json=as_json, quiet=quiet)
 
@@ -46,10 +46,14 @@ def estimate(
     problem: Annotated[Path, typer.Argument(help="A Python file that defines `problem`, or a function of that name.")],
     checkpoint: Annotated[Path, typer.Argument(help=".npz, .safetensors, .eqx, .pt, or an Orbax folder.")],
     kernel: Annotated[str, typer.Option(help="auto, sgld, mala or nuts.")] = "auto",
-    step_size: Annotated[float | None, typer.Option(help="In whitened coordinates, without unit; chosen if not given.")] = None,
+    step_size: Annotated[
+        float | None, typer.Option(help="In whitened coordinates, without unit; chosen if not given.")
+    ] = None,
     gradient: Annotated[str, typer.Option(help="control_variate, anchored, minibatch or full.")] = "control_variate",
     nbeta: Annotated[float | None, typer.Option(help="nβ; n / log n if not given.")] = None,
-    localization: Annotated[float | None, typer.Option(help="γ, one number; relative to each leaf if not given.")] = None,
+    localization: Annotated[
+        float | None, typer.Option(help="γ, one number; relative to each leaf if not given.")
+    ] = None,
     radius: Annotated[float, typer.Option(help="Radius of the relative localisation.")] = 1.0,
     batch_size: Annotated[int | None, typer.Option(help="Examples a minibatch; at most 128 if not given.")] = None,
     num_chains: Annotated[int, typer.Option(help="Chains, for each step size.")] = 4,
@@ -74,7 +78,7 @@ def estimate(
 
         llcoef estimate problem.py model.safetensors --json --strict > estimate.json
     """
-    from llc.cli.estimate import build_kernel, run_estimate  # noqa: PLC0415, --help must not load JAX
+    from llc.cli.estimate import build_kernel, run_estimate
 
     result = run_estimate(
         problem,
@@ -116,7 +120,7 @@ def zoo(
 
         llcoef zoo reduced_rank --n 10000
     """
-    from llc.cli.zoo import run_zoo  # noqa: PLC0415, --help must not load JAX
+    from llc.cli.zoo import run_zoo
 
     if not run_zoo(family, n=n, localization=localization, seed=seed, as_json=as_json, quiet=quiet):
         raise typer.Exit(1)

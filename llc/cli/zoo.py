@@ -49,7 +49,9 @@ def run_zoo(family: str | None, *, n: int, localization: float, seed: int, as_js
 
 
 def _show(rows: list[dict], n: int) -> None:
-    table = Table(title=f"λ̂ against exact values at n = {n} (population loss); λ_n is what a sampler must give, λ its limit")
+    table = Table(
+        title=f"λ̂ against exact values at n = {n} (population loss); λ_n is what a sampler must give, λ its limit"
+    )
     for name in ("entry", "λ̂", "λ_n", "off by", "λ", "m", "outcome", "verdicts"):
         table.add_column(name)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Running kernels: chains and step sizes as array axes, one compiled program for every checkpoint of the same shapes."""
+"""Running kernels: chains and step sizes are array axes, and one program serves every checkpoint of the same shapes."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from llc.draws.observables import Observables, empty_buffer, next_draw, shape_of
 from llc.draws.progress import progress_bar
 from llc.draws.schema import to_datatree
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.langevin import Kernel
+from llc.samplers.kernel import Kernel
 
 _CAPACITY = 128  # draws that one compiled call can hold
 _CAPACITY_ELEMENTS = 2**26  # and the weights among them
@@ -52,8 +52,8 @@ def draw(
 ) -> DataTree:
     """Sample the local posterior.
 
-    A draw is `thinning` steps: the loss difference and the virial are means over them, the rest is measured at the last.
-    The same key, versions and device give the same draws, bit for bit. Ctrl-C keeps the draws so far.
+    A draw is `thinning` steps: loss difference and virial are means over them, the rest is measured at the last. The
+    same key, versions and device give the same draws, bit for bit. Ctrl-C keeps the draws so far.
 
     >>> import llc
     >>> problem = llc.Problem(lambda w, x: 0.5 * ((x - w) ** 2).sum(1), jnp.zeros((1000, 2)))
@@ -73,8 +73,9 @@ def draw(
         progress: show a bar on standard error once it takes longer than two seconds.
 
     Returns:
-        A DataTree in ArviZ's schema: `sample_stats` holds `loss_difference` (ΔL, nats per example), `full_loss_difference`,
-        `squared_distance` (‖w − w*‖²), `virial` (by leaf) and `potential` (nats); the attrs hold every setting.
+        A DataTree in ArviZ's schema. `sample_stats` holds `loss_difference` (ΔL, nats per example) and
+        `full_loss_difference`, `squared_distance` (‖w − w*‖²), `virial` (by leaf) and `potential` (nats); the attrs hold
+        every setting.
 
     Raises:
         ValueError: a count is not positive.

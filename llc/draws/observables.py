@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.langevin import Kernel
+from llc.samplers.kernel import Kernel
 
 
 class Observables(NamedTuple):
@@ -36,11 +36,18 @@ def next_draw(
 
     zeros = jax.tree.map(jnp.zeros_like, _of_step(state))
     state, totals = jax.lax.fori_loop(0, thinning, step, (state, zeros))
-    means = jax.tree.map(lambda total: total / thinning, totals)
+    loss_difference, virial, evaluations, accept_prob = jax.tree.map(lambda total: total / thinning, totals)
     v = state.position
     full = state.loss_difference if kernel.records_full_loss else posterior.loss_difference(v)
     return state, Observables(
-        *means, full, posterior.squared_distance(v), jnp.vdot(v, v), v if keep_weights else None
+        loss_difference,
+        virial,
+        evaluations,
+        accept_prob,
+        full,
+        posterior.squared_distance(v),
+        jnp.vdot(v, v),
+        v if keep_weights else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Draws as an xarray DataTree in ArviZ's schema, with every setting in its attrs."""
 
 import dataclasses
+import json
 from importlib.metadata import version
 from typing import Any
 
@@ -13,9 +14,9 @@ from xarray import DataTree
 from llc.draws.observables import Observables
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import named_leaves
-from llc.samplers.langevin import Kernel
+from llc.samplers.kernel import Kernel
 
-Attribute = int | float | str | list[Any]
+Attribute = int | float | str
 
 
 def to_datatree(
@@ -36,7 +37,7 @@ def to_datatree(
     if warmup is not None:
         groups["warmup_sample_stats"] = _statistics(warmup, posterior, ladder)
     if draws.position is not None:
-        groups["posterior"] = _weights(draws.position, posterior, ladder)
+        groups["posterior"] = _weights(np.asarray(draws.position), posterior, ladder)
     attrs = _attributes(draws, warmup, kernel, posterior) | settings
     dims = {"virial": ["leaf"]}
     coords: dict[str, Any] = {"leaf": leaves}
@@ -51,7 +52,9 @@ def to_datatree(
 
 def _statistics(record: Observables, posterior: LocalPosterior, ladder: bool) -> dict[str, np.ndarray]:
     fields = {
-        name: np.asarray(values) for name, values in record._asdict().items() if values is not None and name != "position"
+        name: np.asarray(values)
+        for name, values in record._asdict().items()
+        if values is not None and name != "position"
     }
     fields["potential"] = (
         float(posterior.nbeta) * fields["full_loss_difference"] + 0.5 * fields["whitened_squared_distance"]
@@ -73,7 +76,7 @@ def _weights(positions: np.ndarray, posterior: LocalPosterior, ladder: bool) -> 
 def _attributes(
     draws: Observables, warmup: Observables | None, kernel: Kernel, posterior: LocalPosterior
 ) -> dict[str, Attribute]:
-    """Every setting, in types that netCDF and zarr keep."""
+    """Every setting, in types that files keep; lists as JSON, since netCDF makes a number of a list of one."""
     hyperparameters = {
         f"kernel_{field.name}": _attribute(getattr(kernel, field.name))
         for field in dataclasses.fields(kernel)  # pyright: ignore[reportArgumentType]
@@ -82,9 +85,9 @@ def _attributes(
         "kernel": type(kernel).__name__,
         **hyperparameters,
         "nbeta": float(posterior.nbeta),
-        "localization": [float(gamma) for gamma in posterior.localization],
+        "localization": _attribute(posterior.localization),
         "dimension": posterior.dimension,
-        "leaf_dimensions": list(posterior.sizes),
+        "leaf_dimensions": _attribute(posterior.sizes),
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(posterior.center)),
         "n": posterior.n,
         "batch_size": posterior.batch_size,
@@ -102,5 +105,11 @@ def _attributes(
 def _attribute(value: Any) -> Attribute:
     if isinstance(value, str | int | float):
         return value
-    return "chosen" if value is None else np.asarray(value).tolist()
+    value = "chosen" if value is None else np.asarray(value).tolist()
+    return json.dumps(value) if isinstance(value, list) else value
 
+
+def read_settings(draws: DataTree) -> dict[str, Any]:
+    """The settings that draws were made with, lists as lists."""
+    plain = {str(name): value.item() if isinstance(value, np.generic) else value for name, value in draws.attrs.items()}
+    return {name: json.loads(v) if isinstance(v, str) and v.startswith("[") else v for name, v in plain.items()}

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import xarray
 from xarray import DataTree
@@ -59,11 +60,12 @@ def load(path: str | Path) -> DataTree:
     if not path.exists():
         msg = f"{path} does not exist; give a file that was saved with --out or llc.draws.storage.save."
         raise ValueError(msg)
-    engine = "netcdf4" if path.suffix == ".nc" else "zarr"
-    options = {} if engine == "netcdf4" else {"consolidated": False}
+    options: dict[str, Any] = (
+        {"engine": "netcdf4"} if path.suffix == ".nc" else {"engine": "zarr", "consolidated": False}
+    )
     try:
-        with xarray.open_datatree(path, engine=engine, **options) as tree:
+        with xarray.open_datatree(path, **options) as tree:
             return tree.load()
     except Exception as error:
-        msg = f"{path} cannot be read as draws ({type(error).__name__}); it is damaged or no {path.suffix} file: make it again."
+        msg = f"{path} cannot be read as draws ({type(error).__name__}); make it again."
         raise ValueError(msg) from error

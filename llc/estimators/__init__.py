@@ -1,0 +1,1 @@
+"""Draws into values with standard errors and verdicts, and the choices that no user need make."""

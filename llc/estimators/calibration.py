@@ -17,7 +17,8 @@ from llc.draws.draw import Chains, advance, as_key, start_chains
 from llc.posterior.curvature import largest_curvature
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers import NUTS, SGLD
-from llc.samplers.langevin import Kernel
+from llc.samplers.kernel import Kernel
+from llc.samplers.nuts import TYPICAL_LEAPFROGS
 
 LADDER = (1.0, 0.5, 0.25)  # step sizes of an extrapolation, against the largest
 MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
@@ -31,7 +32,6 @@ _DRAWS_PER_RELAXATION = 20
 _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
 
 _NUTS_WARMUP = 1000
-_LEAPFROGS = 255  # of a trajectory at target acceptance 0.98
 # Work is counted in flops, of which a processor core does some 2e10 a second.
 _AFFORDABLE = 3e12  # for NUTS to be chosen
 _DEFAULT_BUDGET = 1e12  # for an estimate, unless a budget is given
@@ -40,9 +40,9 @@ _STEP_OVERHEAD = 1e5  # what a step costs besides its arithmetic, in the same cu
 
 def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, str]:
     """NUTS where trajectories over all the data are affordable, else SGLD with the control variate at w*; and why."""
-    work = 2 * _NUTS_WARMUP * num_chains * _LEAPFROGS * full_gradient_flops(posterior)
+    work = 2 * _NUTS_WARMUP * num_chains * TYPICAL_LEAPFROGS * full_gradient_flops(posterior)
     if work <= _AFFORDABLE:
-        return NUTS(), f"NUTS: 2000 trajectories a chain take {work:.1e} flops, at most {_AFFORDABLE:.0e}"
+        return NUTS(), f"NUTS: 2000 trajectories a chain take {work:.1e} flops, within {_AFFORDABLE:.0e}"
     return SGLD(), f"SGLD: 2000 NUTS trajectories a chain would take {work:.1e} flops, over {_AFFORDABLE:.0e}"
 
 
@@ -55,25 +55,18 @@ def full_gradient_flops(posterior: LocalPosterior) -> float:
     return blocks * float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
 
 
-def evaluations_per_step(posterior: LocalPosterior, kernel: Kernel) -> float:
-    """Per-example gradients of one step of one chain; for NUTS, of a long trajectory."""
-    if isinstance(kernel, NUTS):
-        return posterior.n * _LEAPFROGS
-    return kernel.evaluations_per_step(posterior)
-
-
 def affordable_steps(
-    posterior: LocalPosterior, kernel: Kernel, num_chains: int, max_gradient_evaluations: float | None
+    posterior: LocalPosterior, kernel: Kernel, num_chains: int, max_gradient_evaluations: float | int | None
 ) -> int:
     """Steps of each chain that the budget pays for.
 
     Raises:
         ValueError: it does not pay for one.
     """
-    evaluations = evaluations_per_step(posterior, kernel)
+    evaluations = kernel.evaluations_per_step(posterior)
     if max_gradient_evaluations is None:
         arithmetic = num_chains * evaluations / posterior.n * full_gradient_flops(posterior)
-        overhead = _STEP_OVERHEAD * (_LEAPFROGS if isinstance(kernel, NUTS) else 1)
+        overhead = _STEP_OVERHEAD * (TYPICAL_LEAPFROGS if isinstance(kernel, NUTS) else 1)
         return max(1, int(_DEFAULT_BUDGET / (arithmetic + overhead)))
     steps = max_gradient_evaluations / (evaluations * num_chains)
     if steps < 1:
@@ -90,7 +83,7 @@ def choose_thinning(posterior: LocalPosterior, kernel: Kernel, num_draws: int | 
     if kernel.records_full_loss:
         return 1
     forward = posterior.n / 3  # a loss costs about a third of its gradient
-    thinning = math.ceil(forward / (_FULL_LOSS_SHARE * evaluations_per_step(posterior, kernel)))
+    thinning = math.ceil(forward / (_FULL_LOSS_SHARE * kernel.evaluations_per_step(posterior)))
     largest = float(np.max(kernel.step_size))
     if num_draws is None and largest > 0:
         thinning = max(thinning, math.ceil(1 / (largest * _DRAWS_PER_RELAXATION)))
@@ -108,8 +101,10 @@ def warm_up(
     thinning: int,
     progress: bool,
 ) -> Chains:
-    """Chains of a kernel whose step size is given, after so many draws: 1000 trajectories of NUTS, else half as many
-    draws as the budget allows and at most 500, unless said."""
+    """Chains of a kernel whose step size is given, after their warm-up.
+
+    Unless said it is 1000 trajectories of NUTS, or else 500 draws, and at most half of what the budget allows.
+    """
     if num_warmup is None:
         num_warmup = min(_NUTS_WARMUP if isinstance(kernel, NUTS) else 500, max_steps // (2 * thinning))
     chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=num_warmup)
@@ -155,7 +150,9 @@ def warm_up_ladder(
         positions = chains.states.position.reshape(-1, posterior.dimension)
         if chains.interrupted or not within_prior(positions):
             break
-        curvature = max(curvature, largest(positions[jnp.linspace(0, len(positions) - 1, _CURVATURE_POINTS).astype(int)]))
+        curvature = max(
+            curvature, largest(positions[jnp.linspace(0, len(positions) - 1, _CURVATURE_POINTS).astype(int)])
+        )
         step_size = min(step_size, limit())
         chains = chains._replace(kernel=_at(kernel, step_size * same))
     choices = {

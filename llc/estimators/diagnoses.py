@@ -33,8 +33,8 @@ class Verdict(StrEnum):
 _ADVICE = {
     Verdict.DIVERGED: "Some chains left for infinity and are excluded; use a smaller step size.",
     Verdict.NOT_A_MINIMUM: (
-        "The loss falls below its value at the checkpoint, or its gradient there is not negligible: the estimate is biased "
-        "down, even below 0. Train longer, or read it as a lower bound."
+        "The loss falls below its value at the checkpoint, or its gradient there is not negligible: the estimate is "
+        "biased down, even below 0. Train longer, or read it as a lower bound."
     ),
     Verdict.STEP_SIZE: (
         "The virial E[v·∇U] exceeds d, or λ̂ is not linear in the step size: the chain is hotter than its target. "

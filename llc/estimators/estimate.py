@@ -12,7 +12,7 @@ from llc.estimators.result import Estimate
 from llc.posterior.curvature import gradient_term
 from llc.posterior.local_posterior import LocalPosterior, Relative
 from llc.problem import Problem
-from llc.samplers.langevin import Kernel
+from llc.samplers.kernel import Kernel
 
 _FIRST_DRAWS = 1000
 _MIN_ESS = 200.0  # below it an error bar is too uncertain to stop on
@@ -26,22 +26,22 @@ def estimate(
     *,
     rng_key: int | Array = 0,
     kernel: Kernel | None = None,
-    nbeta: float | None = None,
-    localization: float | Relative = Relative(),  # noqa: B008, frozen
+    nbeta: float | int | None = None,
+    localization: float | int | Relative = Relative(),  # noqa: B008, frozen
     mask: PyTree | None = None,
     batch_size: int | None = None,
     num_chains: int = 4,
     num_warmup: int | None = None,
     num_draws: int | None = None,
-    relative_error: float = 0.05,
-    max_gradient_evaluations: float | None = None,
+    relative_error: float | int = 0.05,
+    max_gradient_evaluations: float | int | None = None,
     progress: bool = True,
 ) -> Estimate:
     """λ̂ = nβ E[L_n(w) − L_n(w*)] over the posterior exp(−nβ L_n − ½ Σ_l γ_l ‖w_l − w*_l‖²) around `params`.
 
-    Nothing needs to be chosen. The sampler is NUTS where trajectories over all the data are affordable, else SGLD with the
-    control variate at w* on a ladder of step sizes, extrapolated to 0. Draws go on until the standard error is below
-    `relative_error` of the value, or the budget is spent. Every choice is recorded in `.settings`. Ctrl-C keeps and
+    Nothing needs to be chosen. The sampler is NUTS where trajectories over all the data are affordable, else SGLD with
+    the control variate at w* on a ladder of step sizes, extrapolated to 0. Draws go on until the standard error is
+    below `relative_error` of the value, or the budget is spent. Every choice is recorded in `.settings`. Ctrl-C keeps and
     reports the draws so far.
 
     >>> import jax.numpy as jnp, llc
@@ -80,28 +80,62 @@ def estimate(
         kernel, record["kernel_choice"] = calibration.choose_kernel(posterior, num_chains)
     ladder = len(calibration.LADDER) if kernel.step_size is None else np.size(kernel.step_size)
     max_steps = calibration.affordable_steps(posterior, kernel, ladder * num_chains, max_gradient_evaluations)
-    amounts = {"num_chains": num_chains, "num_warmup": num_warmup, "max_steps": max_steps, "progress": progress}
     goal = Goal(num_draws, relative_error, max_steps)
-    if kernel.step_size is not None:
-        record["thinning"] = thinning = calibration.choose_thinning(posterior, kernel, num_draws)
-        chains = calibration.warm_up(posterior, kernel, rng_key, thinning=thinning, **amounts)
-        return _draw_until(chains, goal, record, progress)
-    for halvings in range(calibration.MAX_ATTEMPTS):
-        chains, choices = calibration.warm_up_ladder(posterior, kernel, rng_key, halvings=halvings, **amounts)
-        if not choices["stable"] and halvings + 1 < calibration.MAX_ATTEMPTS and not chains.interrupted:
-            continue
-        record |= choices | {"thinning": calibration.choose_thinning(posterior, chains.kernel, num_draws)}
-        estimate = _draw_until(chains, goal, record, progress)
-        if estimate.num_diverged == 0 or estimate.settings["interrupted"]:
-            break
-    return estimate
+    if kernel.step_size is None:
+        return _on_a_ladder(posterior, kernel, rng_key, num_chains, num_warmup, goal, record, progress)
+    record["thinning"] = thinning = calibration.choose_thinning(posterior, kernel, num_draws)
+    chains = calibration.warm_up(
+        posterior,
+        kernel,
+        rng_key,
+        num_chains=num_chains,
+        num_warmup=num_warmup,
+        max_steps=max_steps,
+        thinning=thinning,
+        progress=progress,
+    )
+    return _draw_until(chains, goal, record, progress)
+
+
+def _on_a_ladder(
+    posterior: LocalPosterior,
+    kernel: Kernel,
+    rng_key: int | Array,
+    num_chains: int,
+    num_warmup: int | None,
+    goal: "Goal",
+    record: dict[str, Any],
+    progress: bool,
+    halvings: int = 0,
+) -> Estimate:
+    """Estimate at step sizes that are chosen, halved for as long as chains diverge and the budget lasts."""
+    chains, choices = calibration.warm_up_ladder(
+        posterior,
+        kernel,
+        rng_key,
+        num_chains=num_chains,
+        num_warmup=num_warmup,
+        max_steps=goal.max_steps,
+        halvings=halvings,
+        progress=progress,
+    )
+    thinning = calibration.choose_thinning(posterior, chains.kernel, goal.num_draws)
+    left = goal.max_steps - choices["warmup_steps"]
+    last = halvings + 1 == calibration.MAX_ATTEMPTS
+    if choices["stable"] or last or chains.interrupted:
+        result = _draw_until(chains, goal, record | choices | {"thinning": thinning}, progress)
+        left -= result.settings["num_draws"] * thinning
+        if result.num_diverged == 0 or last or left < 1 or result.settings["interrupted"]:
+            return result
+    again = goal._replace(max_steps=max(1, left))
+    return _on_a_ladder(posterior, kernel, rng_key, num_chains, num_warmup, again, record, progress, halvings + 1)
 
 
 class Goal(NamedTuple):
     """When to stop: at so many draws, or at a precision within a budget of steps a chain."""
 
     num_draws: int | None
-    relative_error: float
+    relative_error: float | int
     max_steps: int
 
     def max_draws(self, thinning: int, steps_done: int) -> int:
@@ -126,7 +160,9 @@ class Goal(NamedTuple):
 def _draw_until(chains: Chains, goal: Goal, record: dict[str, Any], progress: bool) -> Estimate:
     """Draw in rounds until the goal is met, and estimate."""
     thinning = record["thinning"]
-    warmed = record.get("warmup_steps", 0 if chains.warmup is None else chains.warmup.loss_difference.shape[2] * thinning)
+    warmed = record.get(
+        "warmup_steps", 0 if chains.warmup is None else chains.warmup.loss_difference.shape[2] * thinning
+    )
     most = goal.max_draws(thinning, warmed)
     size = min(most, goal.num_draws or _FIRST_DRAWS)
     while True:
@@ -140,11 +176,15 @@ def _draw_until(chains: Chains, goal: Goal, record: dict[str, Any], progress: bo
             return estimate
 
 
-def _check_numbers(num_chains: int, num_warmup: int | None, num_draws: int | None, relative_error: float) -> None:
-    for name, value, least in (("num_chains", num_chains, 1), ("num_warmup", num_warmup, 0), ("num_draws", num_draws, 1)):
+def _check_numbers(num_chains: int, num_warmup: int | None, num_draws: int | None, relative_error: float | int) -> None:
+    for name, value, least in (
+        ("num_chains", num_chains, 1),
+        ("num_warmup", num_warmup, 0),
+        ("num_draws", num_draws, 1),
+    ):
         if value is not None and value < least:
             msg = f"{name}={value}; it must be at least {least}, or None to have it chosen."
             raise ValueError(msg)
     if not 0 < relative_error < 1:
-        msg = f"relative_error={relative_error}; it must be between 0 and 1, 0.05 for a standard error of 5 % of the value."
+        msg = f"relative_error={relative_error}; it must be between 0 and 1; 0.05 stops at 5 % of the value."
         raise ValueError(msg)

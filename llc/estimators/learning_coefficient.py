@@ -1,13 +1,13 @@
-"""The local learning coefficient from draws:  λ̂ = nβ · E[L_n(w) − L_n(w*)]   (Watanabe 2013; Lau et al. 2023, eq. 6)."""
+"""The local learning coefficient from draws: λ̂ = nβ · E[L_n(w) − L_n(w*)]   (Watanabe 2013; Lau et al. 2023, eq. 6)."""
 
 import numpy as np
 from jaxtyping import Float
 from xarray import Dataset, DataTree
 
+from llc.draws.schema import read_settings
 from llc.estimators.diagnoses import Evidence, diagnose
 from llc.estimators.result import Estimate
 from llc.estimators.uncertainty import Mean, extrapolate, mean_with_error
-
 
 _SIGNED = {"localization", "nbeta", "drift"}
 
@@ -23,16 +23,18 @@ def learning_coefficient(draws: DataTree) -> Estimate:
     Returns:
         The estimate; its value is NaN where no chain is left.
     """
-    attrs, statistics = draws.attrs, draws["sample_stats"].to_dataset()
+    settings, statistics = read_settings(draws), draws["sample_stats"].to_dataset()
     names = [str(name) for name in statistics["leaf"].values]
-    sizes = np.asarray(attrs["leaf_dimensions"]).reshape(-1)
-    nbeta, dimension = float(attrs["nbeta"]), int(attrs["dimension"])
+    sizes = settings["leaf_dimensions"]
+    nbeta, dimension = settings["nbeta"], settings["dimension"]
     groups = _groups(statistics)
     kept = {size: group for size, group in groups.items() if len(group["loss_difference"])}
     num_chains = statistics.sizes["chain"]
     num_diverged = num_chains * len(groups) - sum(len(group["loss_difference"]) for group in kept.values())
     series = {size: _series(group, nbeta, sizes) for size, group in kept.items()}
-    at_zero = {name: _extrapolated(series, name) for name in ("llc", "variance", "virial", "localization", "nbeta", "drift")}
+    at_zero = {
+        name: _extrapolated(series, name) for name in ("llc", "variance", "virial", "localization", "nbeta", "drift")
+    }
     by_leaf = {
         name: _scaled(_extrapolated(series, f"virial/{i}"), 1 / size)
         for i, (name, size) in enumerate(zip(names, sizes, strict=True))
@@ -45,7 +47,7 @@ def learning_coefficient(draws: DataTree) -> Estimate:
         at_zero["virial"],
         at_zero["localization"],
         at_zero["nbeta"],
-        float(attrs.get("gradient_term", 0.0)),
+        settings.get("gradient_term", 0.0),
         dimension,
         num_chains,
         num_diverged,
@@ -59,7 +61,7 @@ def learning_coefficient(draws: DataTree) -> Estimate:
         rhat=llc.rhat,
         dimension=dimension,
         nbeta=nbeta,
-        localization=dict(zip(names, np.asarray(attrs["localization"]).reshape(-1).tolist(), strict=True)),
+        localization=dict(zip(names, settings["localization"], strict=True)),
         variance_estimate=at_zero["variance"],
         virial_ratio=_scaled(at_zero["virial"], 1 / dimension),
         virial_ratio_by_leaf=by_leaf,
@@ -82,9 +84,7 @@ def _groups(statistics: Dataset) -> dict[float, dict[str, np.ndarray]]:
     return groups
 
 
-def _series(
-    group: dict[str, np.ndarray], nbeta: float, sizes: np.ndarray
-) -> dict[str, Float[np.ndarray, "chain draw"]]:
+def _series(group: dict[str, np.ndarray], nbeta: float, sizes: list[int]) -> dict[str, Float[np.ndarray, "chain draw"]]:
     """What each draw contributes to each quantity, so that its mean over draws is the quantity."""
     loss, full = nbeta * group["loss_difference"], nbeta * group["full_loss_difference"]
     away = full - full.mean()

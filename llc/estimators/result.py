@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import norm
 from xarray import DataTree
 
+from llc.draws.schema import read_settings
 from llc.estimators.diagnoses import Verdict
 from llc.estimators.uncertainty import Mean
 
@@ -39,7 +40,7 @@ class Estimate:
     localization: dict[str, float]
     """γ of each leaf."""
     variance_estimate: Mean
-    """λ̂_var = (nβ)² Var[L_n(w)], which needs no baseline and agrees with λ̂ where the asymptotic regime is reached."""
+    """λ̂_var = (nβ)² Var[L_n(w)], which needs no baseline and agrees with λ̂ in the asymptotic regime."""
     virial_ratio: Mean
     """E[v·∇U] / d, exactly 1 for a chain at the right temperature."""
     virial_ratio_by_leaf: dict[str, Mean]
@@ -68,7 +69,7 @@ class Estimate:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Every setting, given or chosen."""
-        return dict(self.draws.attrs)
+        return read_settings(self.draws)
 
     @property
     def converged(self) -> bool:
@@ -98,13 +99,18 @@ class Estimate:
             *sensitivities,
             *(ladder if len(ladder) > 1 else []),
             ("ESS, R̂", f"{self.ess:.0f}, {self.rhat:.4f}"),
-            ("kernel", f"{self.settings['kernel']} · {self.settings['num_chains']} chains × {self.settings['num_draws']} draws"),
+            (
+                "kernel",
+                f"{self.settings['kernel']} · {self.settings['num_chains']} chains × {self.settings['num_draws']} draws",
+            ),
             ("nβ, n", f"{self.nbeta:.5g}, {self.settings['n']}"),
             *((f"verdict: {verdict}", verdict.advice) for verdict in self.verdicts),
         ]
 
     def _repr_html_(self) -> str:
-        cells = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in self.rows())
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in self.rows()
+        )
         return f"<table><caption>Local learning coefficient</caption>{cells}</table>"
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,7 +139,7 @@ class Estimate:
 
     def plot(self) -> Any:
         """The loss traces and the running λ̂ of each chain, as a matplotlib figure."""
-        from llc.plots.chains import plot_chains  # noqa: PLC0415, matplotlib is loaded only where it is wanted
+        from llc.plots.chains import plot_chains
 
         return plot_chains(self.draws)
 

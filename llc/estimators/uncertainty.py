@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from jaxtyping import Float
 from scipy.stats import chi2
 
@@ -37,18 +37,18 @@ def mean_with_error(values: Float[np.ndarray, "chain draw"]) -> Mean:
         return Mean(mean, 0.0, 0.0, float("nan"))
     if values.shape[1] < 4:
         return Mean(mean, float("nan"), float("nan"), float("nan"))
-    ess = float(array_stats.ess(values, chain_axis=0, draw_axis=1, method="mean"))
-    rhat = float(array_stats.rhat(values, chain_axis=0, draw_axis=1)) if len(values) > 1 else float("nan")
+    ess = float(np.asarray(array_stats.ess(values, chain_axis=0, draw_axis=1, method="mean")))
+    rhat = float(np.asarray(array_stats.rhat(values, chain_axis=0, draw_axis=1))) if len(values) > 1 else float("nan")
     return Mean(mean, spread / math.sqrt(ess), ess, rhat)
 
 
 def extrapolate(means: Sequence[Mean], step_sizes: Float[np.ndarray, "ladder"], *, straight: bool = False) -> Mean:
     """The value at step size 0 of the curve a / (1 − bε) through a ladder's means, by weighted least squares.
 
-    A mode of curvature h carries its share of λ̂ inflated by exactly 1 / (1 − εh/4), so that the curve is exact for equal
-    modes, and linear in ε where the bias is small (Mattingly, Stuart & Tretyakov 2010). `straight` fits a line, for what
-    may be 0. The error is that of the fit; where the points miss it by chance less than once in a hundred, it grows by
-    the misfit.
+    A mode of curvature h carries its share of λ̂ inflated by exactly 1 / (1 − εh/4), so that the curve is exact for
+    equal modes, and linear in ε where the bias is small (Mattingly, Stuart & Tretyakov 2010). `straight` fits a line,
+    for what may be 0. The error is that of the fit; where the points miss it by chance less than once in a hundred,
+    it grows by the misfit.
 
     >>> ladder = np.array([1.0, 0.5, 0.25])
     >>> means = [Mean(3 / (1 - 0.2 * size), 0.1, 400.0, 1.0) for size in ladder]
@@ -64,6 +64,7 @@ def extrapolate(means: Sequence[Mean], step_sizes: Float[np.ndarray, "ladder"], 
         return Mean(float(values[smallest]), float(errors[smallest]), ess, rhat)
     sizes = step_sizes / step_sizes.max()
     a, b = float(np.average(values, weights=errors**-2)), 0.0
+    slopes, residual = np.empty((len(means), 2)), values
     for _ in range(1 if straight else 10):  # Gauss-Newton, whose first step is the straight line
         slopes = np.stack([1 / (1 - b * sizes), sizes / (1 - b * sizes) ** 2], axis=1) / errors[:, None]
         residual = (values - a / (1 - b * sizes)) / errors

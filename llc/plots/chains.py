@@ -27,7 +27,9 @@ def plot_chains(draws: DataTree) -> Figure:
         axes[0, i].set_title(title, fontsize="medium")
     axes[0, 0].set_ylabel("nβ · (L − L*)  [nats]")
     axes[1, 0].set_ylabel("running λ̂")
-    figure.suptitle(f"{draws.attrs['kernel']}: {draws.attrs['num_chains']} chains, nβ = {nbeta:.4g}, d = {draws.attrs['dimension']}")
+    figure.suptitle(
+        f"{draws.attrs['kernel']}: {draws.attrs['num_chains']} chains, nβ = {nbeta:.4g}, d = {draws.attrs['dimension']}"
+    )
     return figure
 
 

@@ -1,0 +1,1 @@
+"""The tempered posterior around a checkpoint, its gradients and its curvature."""

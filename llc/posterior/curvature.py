@@ -1,4 +1,4 @@
-"""The largest curvature of the loss in whitened coordinates, which is what limits a step: step_size · (1 + nβ h̃) < 4."""
+"""The largest curvature of the loss in whitened coordinates, which limits a step: step_size · (1 + nβ h̃) < 4."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def largest_curvature(
     def at(v: Float[Array, "d"]) -> Float[Array, ""]:
         tridiagonal = lanczos(_hessian_product(posterior, v, example_key), start).J_small
         # a loss that is flat to second order ends the recursion at once, in 0/0
-        return jnp.linalg.eigvalsh(jnp.nan_to_num(tridiagonal)).max()
+        return jnp.linalg.eigvalsh(jnp.nan_to_num(jnp.asarray(tridiagonal))).max()
 
     return 1.0 + posterior.nbeta * jnp.maximum(jax.lax.map(at, positions), 0.0)
 

@@ -5,8 +5,8 @@
     control_variate  ΔL_B(v) − v·(∇L_B(0) − ∇L_n(0))                             Baker, Fearnhead, Fox & Nemeth 2019
     anchored         ΔL_B(v) − ΔL_B(a) − (v − a)·(∇L_B(a) − ∇L_n(a)) + ΔL_n(a)   SVRG-LD, Dubey et al. 2016
 
-A surrogate's mean over batches is ΔL_n(v) exactly, and so is its gradient's: the control that quiets the gradient quiets
-the recorded loss difference too.
+A surrogate's mean over batches is ΔL_n(v) exactly, and so is its gradient's: the control that quiets the gradient
+quiets the recorded loss difference too.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The tempered posterior around a checkpoint, in whitened coordinates.
 
-    π(w) ∝ exp(−U(w)),   U(w) = nβ (L_n(w) − L_n(w*)) + ½ Σ_l γ_l ‖w_l − w*_l‖²      (theory: Watanabe 2013; Lau et al. 2023)
+    π(w) ∝ exp(−U(w)),   U(w) = nβ (L_n(w) − L_n(w*)) + ½ Σ_l γ_l ‖w_l − w*_l‖²      (Watanabe 2013; Lau et al. 2023)
 
 Kernels move v = Γ^{1/2} (w − w*), in which the localising prior is N(0, I): a step size then has no unit.
 """
@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from llc.posterior.localization import Relative, resolve_localization
 from llc.posterior.temperature import resolve_nbeta
@@ -57,8 +57,8 @@ class LocalPosterior(eqx.Module):
         problem: Problem,
         center: PyTree,
         *,
-        nbeta: float | None = None,
-        localization: float | Relative = Relative(),  # noqa: B008, frozen
+        nbeta: float | int | None = None,
+        localization: float | int | Relative = Relative(),  # noqa: B008, frozen
         mask: PyTree | None = None,
         batch_size: int | None = None,
     ) -> None:
@@ -125,7 +125,8 @@ class LocalPosterior(eqx.Module):
 
     def squared_distance(self, v: Float[Array, "d"]) -> Float[Array, ""]:
         """‖w − w*‖², in squared weights."""
-        return sum(jnp.square(p).sum() / gamma for p, gamma in zip(self.split(v), self.localization, strict=True))
+        parts = zip(self.split(v), self.localization, strict=True)
+        return jnp.sum(jnp.stack([jnp.square(part).sum() / gamma for part, gamma in parts]))
 
     def batch(self, indices: Int[Array, "batch"]) -> tuple[PyTree, Float[Array, "batch"]]:
         """Some examples, and their losses at w*."""
@@ -164,7 +165,8 @@ def _free_coordinates(mask: PyTree, center: PyTree) -> tuple[Int[Array, "free"],
     """The indices of each raveled leaf that may move."""
     masks, leaves = jax.tree.leaves(mask), named_leaves(center)
     if jax.tree.structure(mask) != jax.tree.structure(center):
-        msg = f"mask is the tree {jax.tree.structure(mask)}, params are {jax.tree.structure(center)}; give one of the same tree."
+        trees = jax.tree.structure(mask), jax.tree.structure(center)
+        msg = f"mask is the tree {trees[0]}, params are {trees[1]}; give one of the same tree."
         raise ValueError(msg)
     free = []
     for (name, leaf), allowed in zip(leaves, masks, strict=True):
@@ -230,7 +232,7 @@ def _center_gradient(posterior: LocalPosterior) -> Float[Array, "d"]:
 
 def _check_center(problem: Problem, center: PyTree, losses: Float[Array, "n"]) -> None:
     values = np.asarray(losses)
-    finite: Bool[np.ndarray, "n"] = np.isfinite(values)
+    finite = np.isfinite(values)
     if not finite.all():
         msg = (
             f"loss_fn is NaN or infinite at the checkpoint on {np.sum(~finite)} of {problem.n} examples "

@@ -19,7 +19,7 @@ class Relative:
     [100.0, 100.0]
     """
 
-    radius: float = 1.0
+    radius: float | int = 1.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.radius) and self.radius > 0):
@@ -37,7 +37,7 @@ class Relative:
         return jnp.asarray(1.0 / (self.radius**2 * mean_squares), jnp.result_type(float))
 
 
-def resolve_localization(localization: float | Relative, center: PyTree) -> Float[Array, "leaves"]:
+def resolve_localization(localization: float | int | Relative, center: PyTree) -> Float[Array, "leaves"]:
     """γ of each leaf, from a number for all of them or a rule.
 
     Raises:

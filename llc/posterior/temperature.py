@@ -3,7 +3,7 @@
 import math
 
 
-def resolve_nbeta(nbeta: float | None, n: int) -> float:
+def resolve_nbeta(nbeta: float | int | None, n: int) -> float:
     """nβ, which is n / log n unless given (Watanabe 2013: β = 1 / log n).
 
     >>> round(resolve_nbeta(None, 1000), 6)
@@ -18,6 +18,8 @@ def resolve_nbeta(nbeta: float | None, n: int) -> float:
             raise ValueError(msg)
         return n / math.log(n)
     if not (math.isfinite(nbeta) and nbeta > 0):
-        msg = f"nbeta={nbeta}; it must be a positive number, n / log n = {resolve_nbeta(None, max(n, 3)):.4g} by default."
+        msg = (
+            f"nbeta={nbeta}; it must be a positive number, n / log n = {resolve_nbeta(None, max(n, 3)):.4g} by default."
+        )
         raise ValueError(msg)
     return float(nbeta)

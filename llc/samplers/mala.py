@@ -1,6 +1,6 @@
 """The Metropolis-adjusted Langevin algorithm (Roberts & Tweedie 1996), on full-data gradients: exact at any step size.
 
-    v' = v − ε/2 ∇U(v) + √ε ξ,   accepted with probability min(1, e^{U(v) − U(v')} q(v | v') / q(v' | v))
+v' = v − ε/2 ∇U(v) + √ε ξ,   accepted with probability min(1, e^{U(v) − U(v')} q(v | v') / q(v' | v))
 """
 
 from typing import Any, NamedTuple
@@ -9,18 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from numpyro.infer.mcmc import MCMCKernel
 
 from llc.posterior.gradients import LossEstimate, full_estimate
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.langevin import (
-    langevin_move,
-    potential_gradient,
-    start,
-    step_size_leaf,
-    to_params,
-    virial,
-)
+from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
+from llc.samplers.langevin import langevin_move, potential_gradient
 
 
 class MALAState(NamedTuple):
@@ -35,7 +28,7 @@ class MALAState(NamedTuple):
     rng_key: Array
 
 
-class MALA(MCMCKernel, eqx.Module):
+class MALA(Kernel):
     """MALA.
 
     Args:
@@ -47,8 +40,6 @@ class MALA(MCMCKernel, eqx.Module):
 
     step_size: Array = eqx.field(converter=step_size_leaf)
 
-    sample_field = "position"
-    postprocess_fn = to_params
     records_full_loss = True
 
     def init(
@@ -76,10 +67,9 @@ class MALA(MCMCKernel, eqx.Module):
         kept = state._replace(rng_key=rng_key)
         return jax.tree.map(lambda a, b: jnp.where(taken, a, b), proposal, kept)._replace(accept_prob=accept_prob)
 
-    def evaluations_per_step(self, posterior: LocalPosterior) -> float:
+    def evaluations_per_step(self, posterior: LocalPosterior) -> int:
         """Per-example gradients that a step costs."""
         return posterior.n
-
 
 
 def _state(

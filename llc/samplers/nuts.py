@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import HMCState, hmc
-from numpyro.infer.mcmc import MCMCKernel
 
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.langevin import start, step_size_leaf, to_params, virial
+from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
+
+TYPICAL_LEAPFROGS = 255  # of a trajectory at target acceptance 0.98
 
 
 class NUTSState(eqx.Module):
-    """A chain after a trajectory; `num_warmup` fixes NumPyro's adaptation schedule, which its sampler must be told again."""
+    """A chain after a trajectory; `num_warmup` is the schedule of adaptation, which the sampler must be told again."""
 
     position: Float[Array, "d"]
     loss_difference: Float[Array, ""]
@@ -25,13 +26,13 @@ class NUTSState(eqx.Module):
     num_warmup: int = eqx.field(static=True)
 
 
-class NUTS(MCMCKernel, eqx.Module):
+class NUTS(Kernel):
     """NUTS with step size and diagonal mass adapted in warm-up.
 
     Args:
         step_size: the leapfrog step that adaptation starts from, in whitened coordinates.
-        target_accept_prob: 0.98 unless given: at the usual 0.8 the narrow arms of singular posteriors are left out, with
-            R̂ = 1.00 and λ̂ several standard errors low.
+        target_accept_prob: 0.98 unless given: at the usual 0.8 the narrow arms of singular posteriors are left out,
+            with R̂ = 1.00 and λ̂ several standard errors low.
         max_tree_depth: trajectories have at most 2^max_tree_depth − 1 steps.
 
     Raises:
@@ -42,8 +43,6 @@ class NUTS(MCMCKernel, eqx.Module):
     target_accept_prob: float = eqx.field(static=True, default=0.98)
     max_tree_depth: int = eqx.field(static=True, default=10)
 
-    sample_field = "position"
-    postprocess_fn = to_params
     records_full_loss = True
 
     def init(
@@ -64,19 +63,22 @@ class NUTS(MCMCKernel, eqx.Module):
         _, step = self._hmc(posterior, state.position, state.num_warmup, state.hmc.rng_key)
         return _state(posterior, step(state.hmc), state.num_warmup)
 
+    def evaluations_per_step(self, posterior: LocalPosterior) -> int:
+        """Per-example gradients of a long trajectory; what one did cost is recorded with its draw."""
+        return posterior.n * TYPICAL_LEAPFROGS
+
     def _hmc(self, posterior: LocalPosterior, v: Float[Array, "d"], num_warmup: int, rng_key: Array) -> tuple:
         initialize, step = hmc(posterior.potential, algo="NUTS")
         state = initialize(
             v,
             num_warmup,
-            step_size=self.step_size,
+            step_size=self.step_size,  # pyright: ignore[reportArgumentType], an array is taken
             target_accept_prob=self.target_accept_prob,
             max_tree_depth=self.max_tree_depth,
-            trajectory_length=None,
+            trajectory_length=None,  # pyright: ignore[reportArgumentType], NUTS has none
             rng_key=rng_key,
         )
         return state, step
-
 
 
 def _state(posterior: LocalPosterior, state: HMCState, num_warmup: int) -> NUTSState:

@@ -10,18 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from numpyro.infer.mcmc import MCMCKernel
 
 from llc.posterior.gradients import Anchor, Gradient, check_gradient, estimate_loss, first_anchor
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.langevin import (
-    langevin_move,
-    potential_gradient,
-    start,
-    step_size_leaf,
-    to_params,
-    virial,
-)
+from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
+from llc.samplers.langevin import langevin_move, potential_gradient
 
 
 class SGLDState(NamedTuple):
@@ -35,7 +28,7 @@ class SGLDState(NamedTuple):
     rng_key: Array
 
 
-class SGLD(MCMCKernel, eqx.Module):
+class SGLD(Kernel):
     """SGLD with a choice of gradient estimator.
 
     Args:
@@ -50,8 +43,6 @@ class SGLD(MCMCKernel, eqx.Module):
     step_size: Array | None = eqx.field(converter=step_size_leaf, default=None)
     gradient: Gradient = eqx.field(static=True, default="control_variate")
 
-    sample_field = "position"
-    postprocess_fn = to_params
     records_full_loss = False
 
     def __check_init__(self) -> None:
@@ -98,7 +89,7 @@ class SGLD(MCMCKernel, eqx.Module):
             raise ValueError(msg)
         return self.step_size
 
-    def evaluations_per_step(self, posterior: LocalPosterior) -> float:
+    def evaluations_per_step(self, posterior: LocalPosterior) -> int:
         """Per-example gradients that a step costs; an anchor's full gradient is spread over its epoch."""
         if self.gradient == "full" or posterior.batch_size == posterior.n:
             return posterior.n

@@ -70,9 +70,7 @@ def test_a_kernel_without_a_step_size():
         llc.draw(SGLD(), POSTERIOR)
 
 
-@pytest.mark.parametrize(
-    ("patience", "enabled", "seen"), [(0.0, True, True), (0.0, False, False), (1e9, True, False)]
-)
+@pytest.mark.parametrize(("patience", "enabled", "seen"), [(0.0, True, True), (0.0, False, False), (1e9, True, False)])
 def test_the_bar(monkeypatch, capsys, patience, enabled, seen):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as if standard error were a terminal
     monkeypatch.setenv("TERM", "xterm")

@@ -95,7 +95,7 @@ def test_one_chain_says_what_it_cannot_know():
 
 
 def test_results_show_themselves(nuts):
-    assert repr(nuts).startswith(f"λ̂ = {nuts.value:.3f} ±")
+    assert repr(nuts).startswith(f"λ̂ = {nuts.value:.4f} ± {nuts.std_error:.4f}")
     assert "d/2 = 1.5" in repr(nuts)
     assert "<table>" in nuts._repr_html_()
     low, high = nuts.interval(0.95)

@@ -32,7 +32,9 @@ def test_a_round_trip_through_any_tree(localization):
     assert (posterior.sizes, posterior.dimension) == (SIZES, 10)
     np.testing.assert_allclose(posterior.whiten(params), v, atol=1e-5)
     # v = Γ^{1/2} (w − w*) and ‖w − w*‖², with γ leaf by leaf, in double precision
-    shifts = [np.ravel(w).astype(float) - np.ravel(c) for w, c in zip(*map(jax.tree.leaves, (params, PARAMS)), strict=True)]
+    shifts = [
+        np.ravel(w).astype(float) - np.ravel(c) for w, c in zip(*map(jax.tree.leaves, (params, PARAMS)), strict=True)
+    ]
     gammas = np.repeat(np.asarray(posterior.localization, float), SIZES)
     np.testing.assert_allclose(np.sqrt(gammas) * np.concatenate(shifts), v, atol=1e-5)
     np.testing.assert_allclose(posterior.squared_distance(v), np.square(np.concatenate(shifts)).sum(), rtol=1e-4)

@@ -18,7 +18,9 @@ def relu_net(params, x):
 
 def rescaled_posterior(factor, localization):
     params = {"first": FIRST * factor, "second": SECOND / factor}
-    problem = Problem.supervised(relu_net, Gaussian(), INPUTS, relu_net({"first": FIRST, "second": SECOND}, INPUTS) + 0.1)
+    problem = Problem.supervised(
+        relu_net, Gaussian(), INPUTS, relu_net({"first": FIRST, "second": SECOND}, INPUTS) + 0.1
+    )
     return LocalPosterior(problem, params, localization=localization)
 
 

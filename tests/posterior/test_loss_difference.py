@@ -51,7 +51,9 @@ def test_nothing_but_the_last_bit_at_the_center():
 def test_blocks_give_what_all_at_once_gives(monkeypatch, block):
     whole = LocalPosterior(regression(), jnp.array(CENTER))
     assert whole.block_size == N
-    monkeypatch.setattr(local_posterior, "_BLOCK_ELEMENTS", block * (local_posterior._BLOCK_ELEMENTS // whole_block(whole)))
+    monkeypatch.setattr(
+        local_posterior, "_BLOCK_ELEMENTS", block * (local_posterior._BLOCK_ELEMENTS // whole_block(whole))
+    )
     blocked = LocalPosterior(regression(), jnp.array(CENTER))
     assert blocked.block_size == block
     v = jax.random.normal(jax.random.key(5), (D,))

@@ -62,9 +62,15 @@ def test_too_few_examples_for_the_default(n):
     ("loss_fn", "match"),
     [
         (lambda w, x: squares(w, x).mean(), r"gave an array of shape \(\) for 200 examples"),
-        (lambda w, x: jnp.log(x - w[0]), r"NaN or infinite at the checkpoint on 150 of 200 examples \(the first is number 0\)"),
+        (
+            lambda w, x: jnp.log(x - w[0]),
+            r"NaN or infinite at the checkpoint on 150 of 200 examples \(the first is number 0\)",
+        ),
         (batch_normalised, r"gives examples \[0, 99\] the losses .*must not depend on the rest of its batch"),
-        (lambda w, x: jnp.sqrt(jnp.abs(w[0] - 0.5)) + x**2, "gradient of the loss at the checkpoint holds NaN or infinity"),
+        (
+            lambda w, x: jnp.sqrt(jnp.abs(w[0] - 0.5)) + x**2,
+            "gradient of the loss at the checkpoint holds NaN or infinity",
+        ),
         (lambda w, x: squares(w, x.reshape(200)), "200"),
     ],
     ids=["scalar", "nan", "coupled", "kink", "one length only"],
