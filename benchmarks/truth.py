@@ -1,8 +1,8 @@
 """Estimates by default settings against exact finite-n values, case by case: is the 95 % interval one?
 
 Every row of tests/reference/finite_n.csv on R^d (prior `gauss`) with γ ≥ 1 and n = 1e3 or 1e5 is estimated ten times,
-with ten seeds, on the population loss K. Oscillators are compared with the quadrature on all of R^d, where the reference
-cuts g and t_0 off.
+with ten seeds, on the population loss K. Oscillators are compared with the quadrature on all of R^d, where the
+reference cuts g and t_0 off.
 
     python benchmarks/truth.py nuts                  # all cases
     python benchmarks/truth.py sgld                  # regular, deep linear, reduced rank, tanh, ReLU
@@ -125,7 +125,8 @@ def summary(records: list[dict]) -> str:
     relative = np.abs(value - exact) / exact
     worst = np.abs(z[converged]).max() if converged.any() else np.nan
     return (
-        f"{np.mean(np.abs(z) < 1.96):.0%} | {np.mean(z):+.2f} | {np.median(relative):.1%} | {np.mean(error / exact):.1%} | "
+        f"{np.mean(np.abs(z) < 1.96):.0%} | {np.mean(z):+.2f} | {np.median(relative):.1%} | "
+        f"{np.mean(error / exact):.1%} | "
         f"{np.mean(converged):.0%} | {worst:.1f}"
     )
 

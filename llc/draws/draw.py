@@ -74,8 +74,8 @@ def draw(
 
     Returns:
         A DataTree in ArviZ's schema. `sample_stats` holds `loss_difference` (ΔL, nats per example) and
-        `full_loss_difference`, `squared_distance` (‖w − w*‖²), `virial` (by leaf) and `potential` (nats); the attrs hold
-        every setting.
+        `full_loss_difference`, `squared_distance` (‖w − w*‖²), `virial` (by leaf) and `potential` (nats); the attrs
+        hold every setting.
 
     Raises:
         ValueError: a count is not positive.

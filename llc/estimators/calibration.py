@@ -71,8 +71,8 @@ def affordable_steps(
     steps = max_gradient_evaluations / (evaluations * num_chains)
     if steps < 1:
         msg = (
-            f"max_gradient_evaluations={max_gradient_evaluations:g} does not pay for one step: {num_chains} chains take "
-            f"{evaluations * num_chains:g} gradients of one example; raise it, or lower batch_size or num_chains."
+            f"max_gradient_evaluations={max_gradient_evaluations:g} does not pay for one step: {num_chains} chains "
+            f"take {evaluations * num_chains:g} gradients of one example; raise it, or lower batch_size or num_chains."
         )
         raise ValueError(msg)
     return int(steps)

@@ -90,6 +90,7 @@ class Estimate:
         sensitivities = [(f"∂λ̂/∂log {_SYMBOLS[name]}", _show(mean)) for name, mean in self.sensitivity.items()]
         ladder = [(f"λ̂ at step size {size:.3g}", _show(mean)) for size, mean in self.by_step_size.items()]
         low, high = self.interval()
+        settings = self.settings
         return [
             ("λ̂", _show(self)),
             ("95 % interval", f"{low:.4g} to {high:.4g}"),
@@ -101,9 +102,9 @@ class Estimate:
             ("ESS, R̂", f"{self.ess:.0f}, {self.rhat:.4f}"),
             (
                 "kernel",
-                f"{self.settings['kernel']} · {self.settings['num_chains']} chains × {self.settings['num_draws']} draws",
+                f"{settings['kernel']} · {settings['num_chains']} chains × {settings['num_draws']} draws",
             ),
-            ("nβ, n", f"{self.nbeta:.5g}, {self.settings['n']}"),
+            ("nβ, n", f"{self.nbeta:.5g}, {settings['n']}"),
             *((f"verdict: {verdict}", verdict.advice) for verdict in self.verdicts),
         ]
 

@@ -1,33 +1,16 @@
 """What a draw says is what its chain did: means over its steps, weights at its end, and whether it diverged."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import llc
 from llc.samplers import MALA, SGLD
 
-DATA = jax.random.normal(jax.random.key(0), (100, 2))
-CENTER = {"a": jnp.array([0.5, -0.5]), "b": jnp.array(0.1)}
-
-
-def regression(params, x):
-    return 0.5 * jnp.square(x[:, 0] * params["a"][0] * params["a"][1] + params["b"] - x[:, 1])
-
-
-PROBLEM = llc.Problem(regression, DATA)
-POSTERIOR = llc.LocalPosterior(PROBLEM, CENTER, localization=2.0, batch_size=16)
 KERNELS = [SGLD(step_size=0.01), MALA(step_size=0.1)]
 
 
-def draws_of(kernel, **settings):
-    return llc.draw(kernel, POSTERIOR, **{"num_chains": 2, "num_warmup": 0, "keep_weights": True, **settings})
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_a_thinned_draw_is_the_mean_of_its_steps_and_the_last_of_them(kernel):
-    every, thinned = (draws_of(kernel, num_draws=12 // thinning, thinning=thinning).sample_stats for thinning in (1, 3))
+@pytest.mark.parametrize("kernel", KERNELS, ids=["SGLD", "MALA"])
+def test_a_thinned_draw_is_the_mean_of_its_steps_and_the_last_of_them(draws_of, kernel):
+    every, thinned = (draws_of(kernel, num_draws=12 // k, thinning=k).sample_stats for k in (1, 3))
     for name in ("loss_difference", "virial", "gradient_evaluations", "accept_prob"):
         steps = every[name].values
         blocks = steps.reshape(2, 4, 3, *steps.shape[2:]).mean(axis=2)
@@ -36,23 +19,23 @@ def test_a_thinned_draw_is_the_mean_of_its_steps_and_the_last_of_them(kernel):
         np.testing.assert_allclose(thinned[name], every[name][:, 2::3], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_the_weights_kept_have_the_loss_recorded(kernel):
-    draws = draws_of(kernel, num_draws=20, thinning=2)
+@pytest.mark.parametrize("kernel", KERNELS, ids=["SGLD", "MALA"])
+def test_the_weights_kept_have_the_loss_recorded(draws_of, posterior, data, kernel):
+    draws = draws_of(kernel, thinning=2)
     a, b = (draws["posterior"][name].values.astype(float) for name in ("a", "b"))
-    x, y = np.asarray(DATA, float).T
+    x, y = np.asarray(data, float).T
     loss = lambda a, b: 0.5 * np.square(x * (a[..., :1] * a[..., 1:]) + b[..., None] - y).mean(axis=-1)
     differences = loss(a, b) - loss(np.array([0.5, -0.5]), np.array(0.1))
     distances = np.square(a - [0.5, -0.5]).sum(axis=-1) + np.square(b - 0.1)
     stats = draws.sample_stats
     np.testing.assert_allclose(stats.full_loss_difference, differences, rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(stats.squared_distance, distances, rtol=1e-4)
-    potential = float(POSTERIOR.nbeta) * differences + distances  # γ/2 = 1
+    potential = float(posterior.nbeta) * differences + distances  # γ/2 = 1
     np.testing.assert_allclose(stats.potential, potential, rtol=1e-3, atol=1e-4)
     assert not stats.diverging.any()
 
 
-def test_chains_that_leave_for_infinity_are_marked_and_stay_so():
+def test_chains_that_leave_for_infinity_are_marked_and_stay_so(draws_of):
     calm, lost = (draws_of(SGLD(step_size=step_size), num_draws=200).sample_stats for step_size in (0.01, 50.0))
     assert not calm.diverging.any()
     assert lost.diverging.isel(draw=-1).all()
@@ -61,13 +44,13 @@ def test_chains_that_leave_for_infinity_are_marked_and_stay_so():
     assert (lost.diverging.astype(int).diff("draw") >= 0).all()
 
 
-def test_a_thinned_draw_is_not_averaged_over_steps_at_infinity():
+def test_a_thinned_draw_is_not_averaged_over_steps_at_infinity(draws_of):
     stats = draws_of(SGLD(step_size=50.0), num_draws=2, thinning=200).sample_stats
     assert stats.diverging.all()
     assert not np.isfinite(stats.loss_difference).any()
 
 
-def test_a_chain_that_cannot_move_stays_at_the_checkpoint():
-    stats = draws_of(SGLD(step_size=0.0), num_draws=10).sample_stats
+def test_a_chain_that_cannot_move_stays_at_the_checkpoint(draws_of):
+    stats = draws_of(SGLD(step_size=0.0)).sample_stats
     np.testing.assert_array_equal(stats.squared_distance, 0)
     np.testing.assert_allclose(stats.loss_difference, 0, atol=1e-6)

@@ -2,7 +2,6 @@
 
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,13 +10,12 @@ from llc.draws import draw as module
 from llc.draws import progress
 from llc.samplers import SGLD
 
-PROBLEM = llc.Problem(lambda w, x: 0.5 * jnp.square(x - w), jnp.linspace(-1, 1, 50))
-POSTERIOR = llc.LocalPosterior(PROBLEM, jnp.array(0.5), localization=1.0)
 KERNEL = SGLD(step_size=0.01)
 
 
-def draws_of(**settings):
-    return llc.draw(KERNEL, POSTERIOR, **{"num_chains": 2, "num_warmup": 5, "num_draws": 20, **settings})
+@pytest.fixture
+def short(draws_of, one_leaf):
+    return lambda **settings: draws_of(KERNEL, one_leaf, **{"num_warmup": 5, "keep_weights": False, **settings})
 
 
 @pytest.fixture
@@ -39,10 +37,10 @@ def interrupt_after(monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [1, 7])
-def test_an_interruption_keeps_the_draws_so_far(interrupt_after, kept):
-    whole = draws_of()
+def test_an_interruption_keeps_the_draws_so_far(interrupt_after, short, kept):
+    whole = short()
     interrupt_after(5 + kept)
-    part = draws_of()
+    part = short()
     assert (part.attrs["interrupted"], part.attrs["num_draws"], part.attrs["num_warmup"]) == (1, kept, 5)
     assert whole.attrs["interrupted"] == 0
     for name, values in part.sample_stats.data_vars.items():
@@ -50,32 +48,32 @@ def test_an_interruption_keeps_the_draws_so_far(interrupt_after, kept):
 
 
 @pytest.mark.parametrize("calls", [0, 3, 5])
-def test_an_interruption_before_the_first_draw_is_passed_on(interrupt_after, calls):
+def test_an_interruption_before_the_first_draw_is_passed_on(interrupt_after, short, calls):
     interrupt_after(calls)
     with pytest.raises(KeyboardInterrupt):
-        draws_of()
+        short()
 
 
 @pytest.mark.parametrize("name", ["num_chains", "num_draws", "thinning", "num_warmup"])
-def test_counts_that_are_none(name):
+def test_counts_that_are_none(short, name):
     with pytest.raises(ValueError, match=f"{name}=-1; it must be at least "):
-        draws_of(**{name: -1})
+        short(**{name: -1})
     if name != "num_warmup":
         with pytest.raises(ValueError, match=f"{name}=0; it must be at least 1"):
-            draws_of(**{name: 0})
+            short(**{name: 0})
 
 
-def test_a_kernel_without_a_step_size():
+def test_a_kernel_without_a_step_size(one_leaf):
     with pytest.raises(ValueError, match=r"SGLD\(\) has no step_size"):
-        llc.draw(SGLD(), POSTERIOR)
+        llc.draw(SGLD(), one_leaf)
 
 
 @pytest.mark.parametrize(("patience", "enabled", "seen"), [(0.0, True, True), (0.0, False, False), (1e9, True, False)])
-def test_the_bar(monkeypatch, capsys, patience, enabled, seen):
+def test_the_bar(short, monkeypatch, capsys, patience, enabled, seen):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as if standard error were a terminal
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress, "_PATIENCE", patience)
-    draws_of(progress=enabled)
+    short(progress=enabled)
     out, err = capsys.readouterr()
     assert out == ""
     assert ("sampling" in err) == ("draws/s" in err) == ("20/20" in err) == seen
