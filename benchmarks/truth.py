@@ -78,7 +78,8 @@ def reference_rows(kernel: str) -> list[dict]:
             if row["prior"] == "gauss" and float(row["gamma"]) >= 1 and row["n"] in ("1000", "100000")
         ]
     rows = [row for row in rows if kernel == "nuts" or row["case"].startswith(SGLD_CASES)]
-    return sorted(rows, key=lambda row: (float(row["n"]), -float(row["gamma"])))
+    large = lambda row: row["case"] in ("rrr_M5N5H3_r0", "rrr_M8N4H3_r0")
+    return sorted(rows, key=lambda row: (large(row), float(row["n"]), -float(row["gamma"])))
 
 
 def measure(kernel: str, out: Path, seeds: int, part: int, parts: int) -> None:

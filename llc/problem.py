@@ -163,7 +163,7 @@ class Problem(eqx.Module):
             shape = jax.eval_shape(self.loss_fn, params, self.data)
         except Exception as error:
             message = str(error).strip().split("\n")[0] or "no message"
-            paths = ", ".join(f"{name}{leaf.shape}" for name, leaf in named_leaves(params))
+            paths = ", ".join(f"{name}{jnp.shape(leaf)}" for name, leaf in named_leaves(params))
             msg = (
                 f"loss_fn(params, data) failed with {type(error).__name__}: {message}. "
                 f"The params given hold {paths}; give params of the tree and shapes that loss_fn expects."
@@ -179,6 +179,22 @@ class Problem(eqx.Module):
         if not jnp.issubdtype(shape.dtype, jnp.floating):
             msg = f"loss_fn gave {shape.dtype} losses; they must be floating-point nats."
             raise ValueError(msg)
+        self._check_batches(params)
+
+    def _check_batches(self, params: PyTree) -> None:
+        """Refuse a loss that knows only batches of all the data."""
+        for size in {1, 2, 3} - {self.n}:
+            batch = jax.tree.map(lambda a, size=size: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), self.data)
+            try:
+                shape = jax.eval_shape(self.loss_fn, params, batch).shape
+            except Exception as error:
+                shape = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            if shape != (size,):
+                msg = (
+                    f"loss_fn takes all {self.n} examples, but of a batch of {size} it made {shape}; "
+                    "it must take a batch of any length, and give one loss an example."
+                )
+                raise ValueError(msg)
 
 
 def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
@@ -204,6 +220,13 @@ def _check_lengths(name: str, data: PyTree) -> None:
 
 def _check_params(params: PyTree) -> None:
     leaves = named_leaves(params)
+    for path, leaf in leaves:
+        if not eqx.is_array_like(leaf):
+            msg = (
+                f"params leaf {path!r} is a {type(leaf).__name__}; every leaf must be an array. Of an Equinox "
+                "model give eqx.partition(model, eqx.is_inexact_array)[0], and combine it again in loss_fn."
+            )
+            raise ValueError(msg)
     if sum(jnp.size(leaf) for _, leaf in leaves) == 0:
         msg = "params hold no numbers; give a pytree of floating-point arrays."
         raise ValueError(msg)

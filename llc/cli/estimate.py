@@ -22,9 +22,9 @@ def build_kernel(name: str, step_size: float | None, gradient: str) -> Any:
         ValueError: the name is unknown, or MALA has no step size.
     """
     if name == "auto":
-        return None if step_size is None and gradient == "control_variate" else SGLD(step_size, gradient=gradient)  # pyright: ignore[reportArgumentType]
+        return None if step_size is None and gradient == "control_variate" else SGLD(step_size, gradient=gradient)
     if name == "sgld":
-        return SGLD(step_size, gradient=gradient)  # pyright: ignore[reportArgumentType]
+        return SGLD(step_size, gradient=gradient)
     if name == "nuts":
         return NUTS() if step_size is None else NUTS(step_size)
     if name != "mala":

@@ -84,6 +84,9 @@ def draw(
         if value < 1:
             msg = f"{name}={value}; it must be at least 1."
             raise ValueError(msg)
+    if num_warmup < 0:
+        msg = f"num_warmup={num_warmup}; it must be at least 0."
+        raise ValueError(msg)
     chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=num_warmup)
     chains = advance(chains, num_warmup, thinning=thinning, warmup=True, progress=progress)
     if not chains.interrupted:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from importlib.metadata import version
 from typing import Any
 
@@ -40,10 +41,15 @@ def to_datatree(
         groups["posterior"] = _weights(np.asarray(draws.position), posterior, ladder)
     attrs = _attributes(draws, warmup, kernel, posterior) | settings
     dims = {"virial": ["leaf"]}
-    coords: dict[str, Any] = {"leaf": leaves}
+    coords: dict[str, Any] = {"leaf": np.array(leaves, dtype=object)}  # what zarr makes of fixed-length text may change
     if ladder:
         coords["step_size"] = np.asarray(kernel.step_size)
-    tree = from_dict(groups, sample_dims=sample_dims, dims=dims, coords=coords, attrs={"/": attrs}, save_warmup=True)
+    with warnings.catch_warnings():
+        # fewer draws than chains is what an early Ctrl-C leaves
+        warnings.filterwarnings("ignore", message="Found chain dimension to be longer than draw dimension")
+        tree = from_dict(
+            groups, sample_dims=sample_dims, dims=dims, coords=coords, attrs={"/": attrs}, save_warmup=True
+        )
     for group in groups:
         # when they were made would make two equal runs differ
         tree[group].attrs.clear()
@@ -68,8 +74,9 @@ def _weights(positions: np.ndarray, posterior: LocalPosterior, ladder: bool) -> 
     over_draws = eqx.filter_jit(eqx.filter_vmap(LocalPosterior.params, in_axes=(None, 0)))
     params = over_draws(posterior, positions.reshape(-1, positions.shape[-1]))
     shaped = lambda leaf: np.asarray(leaf).reshape(*positions.shape[:-1], *leaf.shape[1:])
-    # a variable of a DataTree cannot have a slash in its name
-    weights = {name.replace("/", "."): shaped(leaf) for name, leaf in named_leaves(params)}
+    # a variable of a DataTree cannot have a slash in its name, nor be called as a dimension
+    variable = lambda name: f"{name}_" if name in ("chain", "draw", "step_size", "leaf") else name.replace("/", ".")
+    weights = {variable(name): shaped(leaf) for name, leaf in named_leaves(params)}
     return weights if ladder else {name: values[0] for name, values in weights.items()}
 
 

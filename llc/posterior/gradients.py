@@ -10,7 +10,7 @@ quiets the recorded loss difference too.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from llc.posterior.local_posterior import LocalPosterior
 
-Gradient = Literal["control_variate", "anchored", "minibatch", "full"]
+GRADIENTS = ("control_variate", "anchored", "minibatch", "full")
 
 
 class LossEstimate(NamedTuple):
@@ -43,8 +43,8 @@ def check_gradient(gradient: str) -> None:
     Raises:
         ValueError: naming the known ones.
     """
-    if gradient not in get_args(Gradient):
-        msg = f"gradient={gradient!r}; it must be one of {', '.join(get_args(Gradient))}."
+    if gradient not in GRADIENTS:
+        msg = f"gradient={gradient!r}; it must be one of {', '.join(GRADIENTS)}."
         raise ValueError(msg)
 
 
@@ -53,7 +53,7 @@ def first_anchor(posterior: LocalPosterior, v: Float[Array, "d"], gradient: str)
     if gradient != "anchored":
         return None
     at_center = LossEstimate(jnp.zeros((), v.dtype), posterior.center_gradient)
-    return Anchor(jnp.zeros_like(v), at_center, jnp.asarray(posterior.n))
+    return Anchor(jnp.zeros_like(v), at_center, jnp.asarray(posterior.steps_per_epoch))
 
 
 def full_estimate(posterior: LocalPosterior, v: Float[Array, "d"]) -> LossEstimate:
@@ -91,8 +91,9 @@ def refresh(posterior: LocalPosterior, anchor: Anchor, v: Float[Array, "d"]) -> 
         arrays, anchor, v = operands
         return Anchor(v, full_estimate(eqx.combine(arrays, static), v), jnp.zeros_like(anchor.age))
 
-    due = anchor.age * posterior.batch_size >= posterior.n
-    return _cond_together(due, move, lambda operands: operands[1], (arrays, anchor, v))
+    return _cond_together(
+        anchor.age >= posterior.steps_per_epoch, move, lambda operands: operands[1], (arrays, anchor, v)
+    )
 
 
 def _cond_together(due: Bool[Array, ""], act: Callable, keep: Callable, operands: Any) -> Any:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+_NEGLIGIBLE = 1e-16  # of the largest leaf's mean square: rounding, to be taken for a leaf of zeros
+
 
 @dataclass(frozen=True)
 class Relative:
@@ -31,9 +33,10 @@ class Relative:
         leaves = [np.asarray(leaf, dtype=np.float64) for leaf in jax.tree.leaves(center)]
         squares = np.array([np.square(leaf).sum() for leaf in leaves])
         sizes = np.array([leaf.size for leaf in leaves])
-        nonzero = squares > 0
+        mean_squares = squares / np.maximum(sizes, 1)
+        nonzero = mean_squares > max(_NEGLIGIBLE * mean_squares.max(), np.finfo(np.float32).tiny)
         others = squares[nonzero].sum() / sizes[nonzero].sum() if nonzero.any() else 1.0
-        mean_squares = np.where(nonzero, squares / np.maximum(sizes, 1), others)
+        mean_squares = np.where(nonzero, mean_squares, others)
         return jnp.asarray(1.0 / (self.radius**2 * mean_squares), jnp.result_type(float))
 
 

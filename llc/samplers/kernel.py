@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 from numpyro.infer.mcmc import MCMCKernel
 
@@ -45,7 +46,7 @@ def step_size_leaf(step_size: ArrayLike | Sequence[float] | None) -> Any:
     Raises:
         ValueError: a step size is negative or not finite.
     """
-    if step_size is None or isinstance(step_size, jax.Array):
+    if step_size is None or isinstance(step_size, Tracer):
         return step_size
     values = np.asarray(step_size, dtype=float)
     if values.ndim > 1 or values.size == 0 or not (np.isfinite(values).all() and (values >= 0).all()):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from llc.posterior.gradients import Anchor, Gradient, check_gradient, estimate_loss, first_anchor
+from llc.posterior.gradients import Anchor, check_gradient, estimate_loss, first_anchor
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
 from llc.samplers.langevin import langevin_move, potential_gradient
@@ -41,7 +41,7 @@ class SGLD(Kernel):
     """
 
     step_size: Array | None = eqx.field(converter=step_size_leaf, default=None)
-    gradient: Gradient = eqx.field(static=True, default="control_variate")
+    gradient: str = eqx.field(static=True, default="control_variate")
 
     records_full_loss = False
 

@@ -13,7 +13,8 @@ TRACES = collections.Counter()
 
 def product(params, x):
     TRACES.update(["product"])
-    return 0.5 * jnp.square(x[:, 0] * params["a"][0] * params["a"][1] + params["b"] - x[:, 1])
+    first, second = params["layers"][0]["w"]
+    return 0.5 * jnp.square(x[:, 0] * first * second + params["b"] - x[:, 1])
 
 
 def scaled(params, inputs):
@@ -28,12 +29,12 @@ def data():
 
 @pytest.fixture(scope="session")
 def center():
-    return {"a": jnp.array([0.5, -0.5]), "b": jnp.array(0.1)}
+    return {"b": jnp.array(0.1), "layers": [{"w": jnp.array([0.5, -0.5])}]}
 
 
 @pytest.fixture(scope="session")
 def make_posterior(data, center):
-    """The posterior of y = a₀ a₁ x + b, around a center and with settings of one's own."""
+    """The posterior of y = w₀ w₁ x + b, around a center and with settings of one's own."""
 
     def make(data=data, center=center, **settings):
         settings = {"localization": 2.0, "batch_size": 16, **settings}

@@ -22,11 +22,11 @@ def test_a_thinned_draw_is_the_mean_of_its_steps_and_the_last_of_them(draws_of, 
 @pytest.mark.parametrize("kernel", KERNELS, ids=["SGLD", "MALA"])
 def test_the_weights_kept_have_the_loss_recorded(draws_of, posterior, data, kernel):
     draws = draws_of(kernel, thinning=2)
-    a, b = (draws["posterior"][name].values.astype(float) for name in ("a", "b"))
+    w, b = (draws["posterior"][name].values.astype(float) for name in ("layers.0.w", "b"))
     x, y = np.asarray(data, float).T
-    loss = lambda a, b: 0.5 * np.square(x * (a[..., :1] * a[..., 1:]) + b[..., None] - y).mean(axis=-1)
-    differences = loss(a, b) - loss(np.array([0.5, -0.5]), np.array(0.1))
-    distances = np.square(a - [0.5, -0.5]).sum(axis=-1) + np.square(b - 0.1)
+    loss = lambda w, b: 0.5 * np.square(x * (w[..., :1] * w[..., 1:]) + b[..., None] - y).mean(axis=-1)
+    differences = loss(w, b) - loss(np.array([0.5, -0.5]), np.array(0.1))
+    distances = np.square(w - [0.5, -0.5]).sum(axis=-1) + np.square(b - 0.1)
     stats = draws.sample_stats
     np.testing.assert_allclose(stats.full_loss_difference, differences, rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(stats.squared_distance, distances, rtol=1e-4)

@@ -1,7 +1,6 @@
 """The same key gives the same draws, however they are cut into calls, out of one compiled program."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -72,11 +71,3 @@ def test_equal_networks_share_a_program(draws_of, make_one_leaf, traces):
     traces.clear()
     xr.testing.assert_identical(draws_of(SGLDS[0], same, num_draws=5, keep_weights=False), draws)
     assert traces["scaled"] == 0
-
-
-def test_double_precision_is_honoured(draws_of, make_posterior, data):
-    with jax.enable_x64(True):
-        posterior = make_posterior(np.asarray(data, float), {"a": np.array([0.5, -0.5]), "b": np.array(0.1)})
-        draws = draws_of(SGLD(step_size=0.01), posterior, keep_weights=False, num_draws=5)
-    assert posterior.center["a"].dtype == jnp.float64
-    assert draws.sample_stats.full_loss_difference.dtype == np.float64

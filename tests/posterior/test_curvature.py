@@ -26,8 +26,8 @@ def linear(params, x):
 
 @pytest.mark.parametrize(
     ("spectrum", "rtol"),
-    [([3.0, 1.0, 0.1, 0.01, 0.0], 1e-4), ([2.0, 2.0, 2.0, 1.0], 1e-4), (10 * 0.95 ** np.arange(100), 5e-3)],
-    ids=["fewer than the products", "repeated", "many"],
+    [([3.0, 3.0, 1.0, 0.1, 0.0], 1e-4), (10 * 0.95 ** np.arange(100), 5e-3)],
+    ids=["fewer than the products", "many"],
 )
 def test_regression(spectrum, rtol):
     inputs, d = inputs_of_spectrum(np.asarray(spectrum)), len(spectrum)

@@ -79,3 +79,11 @@ def test_one_loss_for_all_examples_is_stored_once():
     np.testing.assert_allclose(posterior.loss_difference(v), 0.5 * (w @ w - 3), rtol=1e-5)
     np.testing.assert_allclose(posterior.batch_loss_difference(v, jnp.arange(4)), 0.5 * (w @ w - 3), rtol=1e-5)
     np.testing.assert_allclose(posterior.potential(v), 50 * (w @ w - 3) + 7, rtol=1e-5)
+
+
+def test_double_precision_is_honoured():
+    with jax.enable_x64(True):
+        problem = Problem(lambda w, x: 0.5 * jnp.square(x - w), np.linspace(-1.0, 1.0, 50))
+        posterior = LocalPosterior(problem, np.array(0.25), localization=1.0)
+        assert (posterior.center.dtype, posterior.center_losses.dtype, posterior.nbeta.dtype) == (jnp.float64,) * 3
+        np.testing.assert_allclose(posterior.loss_difference(jnp.array([1e-6])), 0.25e-6 + 0.5e-12, rtol=1e-8)
