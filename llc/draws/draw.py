@@ -133,7 +133,8 @@ def advance(
                 begun = time.monotonic()
                 counts = jnp.asarray(size), jnp.asarray(thinning)  # arrays are traced
                 states, buffer = _advance(kernel, posterior, states, *counts, capacity, keep_weights)
-                piece = jax.tree.map(lambda leaf, size=size: np.asarray(leaf[:, :, :size]), buffer)
+                # cut on the host: on the device every other size would be another program
+                piece = jax.tree.map(lambda leaf, size=size: np.asarray(leaf)[:, :, :size], buffer)
                 pieces.append(piece)
                 done += size
                 report(size)

@@ -48,9 +48,7 @@ def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, s
 
 def full_gradient_flops(posterior: LocalPosterior) -> float:
     """Floating-point operations of one full-data gradient, as the compiler counts them."""
-    arrays, static = eqx.partition(posterior, eqx.is_array)
-    gradient = lambda arrays, v: jax.grad(eqx.combine(arrays, static).loss_difference)(v)
-    analysis = jax.jit(gradient).lower(arrays, jnp.zeros(posterior.dimension)).cost_analysis() or {}
+    analysis = _full_gradient.lower(posterior, jnp.zeros(posterior.dimension)).lowered.cost_analysis() or {}
     blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
     return blocks * float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
 
@@ -169,6 +167,11 @@ def warm_up_ladder(
 def within_prior(positions: Float[Array, "points d"]) -> bool:
     """Whether chains are where the localising prior N(0, I) could have put them, and not on their way to infinity."""
     return bool((jnp.square(positions).sum(axis=1) < 4 * positions.shape[1] + 100).all())
+
+
+@eqx.filter_jit
+def _full_gradient(posterior: LocalPosterior, v: Float[Array, "d"]) -> Float[Array, "d"]:
+    return jax.grad(posterior.loss_difference)(v)
 
 
 def _at(kernel: Kernel, step_sizes: Array) -> Kernel:

@@ -143,3 +143,20 @@ def test_rescaled_layers_of_a_relu_network_keep_their_estimate():
     )
     plain, rescaled = run(1.0), run(64.0)  # a power of two, that rounding is the same
     assert rescaled.value == pytest.approx(plain.value, rel=1e-3)
+
+
+@pytest.mark.parametrize("kernel", [llc.samplers.NUTS(), llc.samplers.SGLD(), llc.samplers.SGLD(1e-2)])
+def test_the_second_checkpoint_compiles_nothing(problem, kernel):
+    run = lambda shift: llc.estimate(
+        problem, {"w": jnp.full(3, shift)}, rng_key=int(shift > 0), kernel=kernel, num_draws=30, progress=False
+    )
+    run(0.0)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name) if name == "/jax/core/compile/backend_compile_duration" else None
+    )
+    try:
+        run(0.01)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert compiled == []
