@@ -5,7 +5,7 @@ gives the same draws.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -32,10 +32,24 @@ _DRAWS_PER_RELAXATION = 20
 _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
 
 _NUTS_WARMUP = 1000
+_USUAL_WARMUP = 500
 # Work is counted in flops, of which a processor core does some 2e10 a second.
 _AFFORDABLE = 3e12  # for NUTS to be chosen
-_DEFAULT_BUDGET = 1e12  # for an estimate, unless a budget is given
+_DEFAULT_BUDGET = 2e12  # for an estimate, unless a budget is given
 _STEP_OVERHEAD = 1e5  # what a step costs besides its arithmetic, in the same currency
+
+
+class Effort(NamedTuple):
+    """What an estimate may cost: chains for each step size, their warm-up where it is given, and steps a chain."""
+
+    num_chains: int
+    num_warmup: int | None
+    max_steps: int
+    progress: bool
+
+    def after(self, steps: int) -> "Effort":
+        """What is left of it."""
+        return self._replace(max_steps=max(0, self.max_steps - steps))
 
 
 def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, str]:
@@ -48,7 +62,9 @@ def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, s
 
 def full_gradient_flops(posterior: LocalPosterior) -> float:
     """Floating-point operations of one full-data gradient, as the compiler counts them."""
-    analysis = _full_gradient.lower(posterior, jnp.zeros(posterior.dimension)).lowered.cost_analysis() or {}
+    v = jnp.zeros(posterior.dimension)
+    lowered = _full_gradient.lower(posterior, v).lowered  # pyright: ignore[reportFunctionMemberAccess]
+    analysis = lowered.cost_analysis() or {}
     blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
     return blocks * float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
 
@@ -92,33 +108,27 @@ def warm_up(
     posterior: LocalPosterior,
     kernel: Kernel,
     rng_key: int | Array,
-    *,
-    num_chains: int,
-    num_warmup: int | None,
-    max_steps: int,
+    effort: Effort,
     thinning: int,
-    progress: bool,
 ) -> Chains:
     """Chains of a kernel whose step size is given, after their warm-up.
 
     Unless said it is 1000 trajectories of NUTS, or else 500 draws, and at most half of what the budget allows.
     """
+    num_warmup = effort.num_warmup
     if num_warmup is None:
-        num_warmup = min(_NUTS_WARMUP if isinstance(kernel, NUTS) else 500, max_steps // (2 * thinning))
-    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=num_warmup)
-    return advance(chains, num_warmup, thinning=thinning, warmup=True, progress=progress)
+        usual = _NUTS_WARMUP if isinstance(kernel, NUTS) else _USUAL_WARMUP
+        num_warmup = min(usual, effort.max_steps // (2 * thinning))
+    chains = start_chains(kernel, posterior, rng_key, num_chains=effort.num_chains, num_warmup=num_warmup)
+    return advance(chains, num_warmup, thinning=thinning, warmup=True, progress=effort.progress)
 
 
 def warm_up_ladder(
     posterior: LocalPosterior,
     kernel: Kernel,
     rng_key: int | Array,
-    *,
-    num_chains: int,
-    num_warmup: int | None,
-    max_steps: int,
+    effort: Effort,
     halvings: int,
-    progress: bool,
 ) -> tuple[Chains, dict[str, Any]]:
     """Chains near equilibrium, on a ladder of step sizes that are stable where the chains went; and the choices made.
 
@@ -135,15 +145,16 @@ def warm_up_ladder(
     curvature = max(curvature, largest(math.sqrt(limit()) * noise))
     step_size, time, steps = limit(), 0.0, 0
     same, ladder = jnp.ones(len(LADDER)), jnp.asarray(LADDER)
-    chains = start_chains(_at(kernel, step_size * same), posterior, key, num_chains=num_chains, num_warmup=0)
+    chains = start_chains(_at(kernel, step_size * same), posterior, key, num_chains=effort.num_chains, num_warmup=0)
     positions = jnp.zeros_like(noise)
     for part in _CHECKS:
-        wanted = (part * _WARMUP_TIME - time) / step_size if num_warmup is None else part * num_warmup - steps
-        wanted = min(math.ceil(wanted), max_steps // 2 - steps)
+        by_time, given = (part * _WARMUP_TIME - time) / step_size, effort.num_warmup
+        wanted = by_time if given is None else part * given - steps
+        wanted = min(math.ceil(wanted), effort.max_steps // 2 - steps)
         if wanted <= 0:
             continue
         thinning = math.ceil(wanted / _DRAWS_A_CHECK)
-        chains = advance(chains, math.ceil(wanted / thinning), thinning=thinning, warmup=True, progress=progress)
+        chains = advance(chains, math.ceil(wanted / thinning), thinning=thinning, warmup=True, progress=effort.progress)
         time, steps = time + wanted * step_size, steps + wanted
         positions = chains.states.position.reshape(-1, posterior.dimension)
         if chains.interrupted or not within_prior(positions):

@@ -7,6 +7,7 @@ from jaxtyping import Array, PyTree
 
 from llc.draws.draw import Chains, advance, collect, describe_key
 from llc.estimators import calibration
+from llc.estimators.calibration import Effort
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.estimators.result import Estimate
 from llc.posterior.curvature import gradient_term
@@ -80,100 +81,70 @@ def estimate(
         kernel, record["kernel_choice"] = calibration.choose_kernel(posterior, num_chains)
     ladder = len(calibration.LADDER) if kernel.step_size is None else np.size(kernel.step_size)
     max_steps = calibration.affordable_steps(posterior, kernel, ladder * num_chains, max_gradient_evaluations)
-    goal = Goal(num_draws, relative_error, max_steps)
+    effort = Effort(num_chains, num_warmup, max_steps, progress)
+    goal = Goal(num_draws, relative_error)
     if kernel.step_size is None:
-        return _on_a_ladder(posterior, kernel, rng_key, num_chains, num_warmup, goal, record, progress)
+        return _on_a_ladder(posterior, kernel, rng_key, effort, goal, record)
     record["thinning"] = thinning = calibration.choose_thinning(posterior, kernel, num_draws)
-    chains = calibration.warm_up(
-        posterior,
-        kernel,
-        rng_key,
-        num_chains=num_chains,
-        num_warmup=num_warmup,
-        max_steps=max_steps,
-        thinning=thinning,
-        progress=progress,
-    )
-    return _draw_until(chains, goal, record, progress)
-
-
-def _on_a_ladder(
-    posterior: LocalPosterior,
-    kernel: Kernel,
-    rng_key: int | Array,
-    num_chains: int,
-    num_warmup: int | None,
-    goal: "Goal",
-    record: dict[str, Any],
-    progress: bool,
-    halvings: int = 0,
-) -> Estimate:
-    """Estimate at step sizes that are chosen, halved for as long as chains diverge and the budget lasts."""
-    chains, choices = calibration.warm_up_ladder(
-        posterior,
-        kernel,
-        rng_key,
-        num_chains=num_chains,
-        num_warmup=num_warmup,
-        max_steps=goal.max_steps,
-        halvings=halvings,
-        progress=progress,
-    )
-    thinning = calibration.choose_thinning(posterior, chains.kernel, goal.num_draws)
-    left = goal.max_steps - choices["warmup_steps"]
-    last = halvings + 1 == calibration.MAX_ATTEMPTS
-    if choices["stable"] or last or chains.interrupted:
-        result = _draw_until(chains, goal, record | choices | {"thinning": thinning}, progress)
-        left -= result.settings["num_draws"] * thinning
-        if result.num_diverged == 0 or last or left < 1 or result.settings["interrupted"]:
-            return result
-    again = goal._replace(max_steps=max(1, left))
-    return _on_a_ladder(posterior, kernel, rng_key, num_chains, num_warmup, again, record, progress, halvings + 1)
+    chains = calibration.warm_up(posterior, kernel, rng_key, effort, thinning)
+    warmed = 0 if chains.warmup is None else chains.warmup.loss_difference.shape[2] * thinning
+    return _draw_until(chains, goal, effort.after(warmed), record)
 
 
 class Goal(NamedTuple):
-    """When to stop: at so many draws, or at a precision within a budget of steps a chain."""
+    """When to stop: at so many draws, or at a precision."""
 
     num_draws: int | None
     relative_error: float | int
-    max_steps: int
-
-    def max_draws(self, thinning: int, steps_done: int) -> int:
-        """Draws that may be made in all."""
-        if self.num_draws is not None:
-            return self.num_draws
-        return int(np.clip((self.max_steps - steps_done) // thinning, 1, _MAX_DRAWS))
 
     def further_draws(self, estimate: Estimate, done: int) -> int:
         """Draws that are missing, as far as the draws so far tell; 0 where precision is reached."""
         if self.num_draws is not None or estimate.num_diverged:
             return 0
         wanted = self.relative_error * abs(estimate.value)
-        with np.errstate(divide="ignore"):
-            factor = max((estimate.std_error / wanted) ** 2 if wanted else 1.0, _MIN_ESS / max(estimate.ess, 1.0))
+        factor = max((estimate.std_error / wanted) ** 2 if wanted else 1.0, _MIN_ESS / max(estimate.ess, 1.0))
         if estimate.std_error == 0.0 or (factor <= 1 and not estimate.rhat > _MAX_RHAT):
             return 0
         # the first looks at an error bar are poor ones: at most thrice as many at a time
         return int(done * np.clip(1.1 * factor - 1, 0.25, 2.0))
 
 
-def _draw_until(chains: Chains, goal: Goal, record: dict[str, Any], progress: bool) -> Estimate:
-    """Draw in rounds until the goal is met, and estimate."""
+def _on_a_ladder(
+    posterior: LocalPosterior,
+    kernel: Kernel,
+    rng_key: int | Array,
+    effort: Effort,
+    goal: Goal,
+    record: dict[str, Any],
+    halvings: int = 0,
+) -> Estimate:
+    """Estimate at step sizes that are chosen, halved for as long as chains diverge and the budget lasts."""
+    chains, choices = calibration.warm_up_ladder(posterior, kernel, rng_key, effort, halvings)
+    thinning = calibration.choose_thinning(posterior, chains.kernel, goal.num_draws)
+    effort = effort.after(choices["warmup_steps"])
+    last = halvings + 1 == calibration.MAX_ATTEMPTS
+    if choices["stable"] or last or chains.interrupted:
+        result = _draw_until(chains, goal, effort, record | choices | {"thinning": thinning})
+        effort = effort.after(result.settings["num_draws"] * thinning)
+        if result.num_diverged == 0 or last or effort.max_steps == 0 or result.settings["interrupted"]:
+            return result
+    return _on_a_ladder(posterior, kernel, rng_key, effort, goal, record, halvings + 1)
+
+
+def _draw_until(chains: Chains, goal: Goal, effort: Effort, record: dict[str, Any]) -> Estimate:
+    """Draw in rounds until the goal is met or the effort spent, and estimate."""
     thinning = record["thinning"]
-    warmed = record.get(
-        "warmup_steps", 0 if chains.warmup is None else chains.warmup.loss_difference.shape[2] * thinning
-    )
-    most = goal.max_draws(thinning, warmed)
+    most = goal.num_draws or int(np.clip(effort.max_steps // thinning, 1, _MAX_DRAWS))
     size = min(most, goal.num_draws or _FIRST_DRAWS)
     while True:
-        if chains.interrupted and chains.num_draws == 0:
-            raise KeyboardInterrupt
         if not chains.interrupted:
-            chains = advance(chains, size, thinning=thinning, progress=progress)
-        estimate = learning_coefficient(collect(chains, record))
-        size = min(goal.further_draws(estimate, chains.num_draws), most - chains.num_draws)
+            chains = advance(chains, size, thinning=thinning, progress=effort.progress)
+        if chains.num_draws == 0:
+            raise KeyboardInterrupt
+        result = learning_coefficient(collect(chains, record))
+        size = min(goal.further_draws(result, chains.num_draws), most - chains.num_draws)
         if chains.interrupted or size <= 0:
-            return estimate
+            return result
 
 
 def _check_numbers(num_chains: int, num_warmup: int | None, num_draws: int | None, relative_error: float | int) -> None:
