@@ -16,7 +16,8 @@ def progress_bar(description: str, total: int, enabled: bool) -> Iterator[Callab
     begun, done = time.monotonic(), 0
     rate = TextColumn("{task.fields[rate]:.3g} draws/s")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=console.is_terminal)  # into a log goes one line at the end
     task = bar.add_task(description, total=total, rate=0.0)
 
     def report(draws: int) -> None:
