@@ -105,6 +105,11 @@ class Estimate:
                 f"{settings['kernel']} · {settings['num_chains']} chains × {settings['num_draws']} draws",
             ),
             ("nβ, n", f"{self.nbeta:.5g}, {settings['n']}"),
+            *(
+                [("interrupted", "Ctrl-C ended the sampling; these are the draws so far")]
+                if settings["interrupted"]
+                else []
+            ),
             *((f"verdict: {verdict}", verdict.advice) for verdict in self.verdicts),
         ]
 
