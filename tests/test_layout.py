@@ -17,7 +17,6 @@ ROOMS = [
     "draws",
     "plots",
     "estimators",
-    "demo",
     "cli",
     "__main__",
 ]

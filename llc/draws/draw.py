@@ -118,15 +118,13 @@ def advance(
     warmup: bool = False,
     keep_weights: bool = False,
     progress: bool = False,
-    description: str | None = None,
 ) -> Chains:
     """So many more draws, appended to those of the chains; what Ctrl-C leaves is kept."""
     kernel, posterior, states = chains.kernel, chains.posterior, chains.states
     capacity = _capacity(states, posterior, keep_weights)
     pieces: list[Observables] = []
     done, size, interrupted = 0, 1, False
-    label = description or ("warm-up" if warmup else "sampling")
-    with progress_bar(label, num_draws, progress) as report:
+    with progress_bar("warm-up" if warmup else "sampling", num_draws, progress) as report:
         try:
             while done < num_draws:
                 size = min(size, capacity, num_draws - done)
