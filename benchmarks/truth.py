@@ -118,10 +118,9 @@ def measure(kernel: str, out: Path, seeds: int, part: int, parts: int) -> None:
 
 def summary(records: list[dict]) -> str:
     """Coverage of the 95 % interval, mean bias in standard errors, median relative error, share called converged."""
-    exact = np.array([r["exact"] for r in records])[:, None]
-    value = np.array([[e[0] for e in r["estimates"]] for r in records])
-    error = np.array([[e[1] for e in r["estimates"]] for r in records])
-    converged = np.array([["converged" in e[4] for e in r["estimates"]] for r in records])
+    pairs = [(record["exact"], estimate) for record in records for estimate in record["estimates"]]
+    exact, value, error = np.array([[exact, estimate[0], estimate[1]] for exact, estimate in pairs]).T
+    converged = np.array(["converged" in estimate[4] for _, estimate in pairs])
     z = (value - exact) / error
     relative = np.abs(value - exact) / exact
     worst = np.abs(z[converged]).max() if converged.any() else np.nan
@@ -132,18 +131,25 @@ def summary(records: list[dict]) -> str:
     )
 
 
+def size(records: list[dict]) -> str:
+    """Rows, and estimates in all."""
+    return f"{len(records)}, {sum(len(record['estimates']) for record in records)}"
+
+
 def table(path: Path) -> None:
     """A Markdown table by case and over all rows."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
     by_case = defaultdict(list)
     for record in records:
         by_case[record["case"]].append(record)
-    print("| case | rows × seeds | coverage | bias (s.e.) | median error | mean s.e. | converged | worst z of those |")
+    print(
+        "| case | rows, estimates | coverage | bias (s.e.) | median error | mean s.e. | converged | worst z of those |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for case in [name for name in ENTRIES if name in by_case]:
         rows = by_case[case]
-        print(f"| {case} | {len(rows)} × {len(rows[0]['estimates'])} | {summary(rows)} |")
-    print(f"| **all** | {len(records)} × {len(records[0]['estimates'])} | {summary(records)} |")
+        print(f"| {case} | {size(rows)} | {summary(rows)} |")
+    print(f"| **all** | {size(records)} | {summary(records)} |")
 
 
 def main() -> None:
