@@ -10,7 +10,17 @@ if TYPE_CHECKING:
     from llc import checkpoints, samplers, zoo
     from llc.draws.draw import draw
     from llc.estimators.estimate import estimate
+    from llc.estimators.evidence import free_energy, waic, wbic
+    from llc.estimators.example_losses import per_example_losses
+    from llc.estimators.free_energy import free_energy_from, slope_from
+    from llc.estimators.influence import bayesian_influence
+    from llc.estimators.learning_coefficient import learning_coefficient
+    from llc.estimators.measure import Measure
+    from llc.estimators.multiplicity import multiplicity_from
+    from llc.estimators.refined import refine, restricted_to_data, susceptibility
     from llc.estimators.result import Estimate
+    from llc.estimators.waic import waic_from
+    from llc.estimators.wbic import wbic_from
     from llc.posterior.local_posterior import LocalPosterior, Relative
     from llc.problem import Bernoulli, Categorical, Gaussian, Problem
 
@@ -27,6 +37,22 @@ _HOMES = {
     "draw": "llc.draws.draw",
     "estimate": "llc.estimators.estimate",
     "Estimate": "llc.estimators.result",
+    "free_energy": "llc.estimators.evidence",
+    "wbic": "llc.estimators.evidence",
+    "waic": "llc.estimators.evidence",
+    "refine": "llc.estimators.refined",
+    "Measure": "llc.estimators.measure",
+    # from draws already made
+    "learning_coefficient": "llc.estimators.learning_coefficient",
+    "free_energy_from": "llc.estimators.free_energy",
+    "slope_from": "llc.estimators.free_energy",
+    "multiplicity_from": "llc.estimators.multiplicity",
+    "wbic_from": "llc.estimators.wbic",
+    "waic_from": "llc.estimators.waic",
+    "restricted_to_data": "llc.estimators.refined",
+    "susceptibility": "llc.estimators.refined",
+    "bayesian_influence": "llc.estimators.influence",
+    "per_example_losses": "llc.estimators.example_losses",
 }
 
 __all__ = [
@@ -35,12 +61,27 @@ __all__ = [
     "Estimate",
     "Gaussian",
     "LocalPosterior",
+    "Measure",
     "Problem",
     "Relative",
+    "bayesian_influence",
     "checkpoints",
     "draw",
     "estimate",
+    "free_energy",
+    "free_energy_from",
+    "learning_coefficient",
+    "multiplicity_from",
+    "per_example_losses",
+    "refine",
+    "restricted_to_data",
     "samplers",
+    "slope_from",
+    "susceptibility",
+    "waic",
+    "waic_from",
+    "wbic",
+    "wbic_from",
     "zoo",
 ]
 __version__ = "0.1.0"

@@ -8,12 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 from xarray import DataTree
 
 from llc.draws.observables import Observables, empty_buffer, next_draw, shape_of
 from llc.draws.progress import progress_bar
 from llc.draws.schema import to_datatree
+from llc.draws.starts import dispersed_starts
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel
 
@@ -36,6 +37,13 @@ class Chains(NamedTuple):
     def num_draws(self) -> int:
         """Draws kept of each chain."""
         return 0 if self.draws is None else self.draws.loss_difference.shape[2]
+
+    def later_half(self) -> "Chains":
+        """The same chains, the first half of their draws counted as warm-up."""
+        half, draws = self.num_draws // 2, self.draws
+        early = jax.tree.map(lambda leaf: leaf[:, :, :half], draws)
+        warmup = None if early is None else _joined([self.warmup, early._replace(position=None)])
+        return self._replace(warmup=warmup, draws=jax.tree.map(lambda leaf: leaf[:, :, half:], draws))
 
 
 def draw(
@@ -74,8 +82,8 @@ def draw(
 
     Returns:
         A DataTree in ArviZ's schema. `sample_stats` holds `loss_difference` (ΔL, nats per example) and
-        `full_loss_difference`, `squared_distance` (‖w − w*‖²), `virial` (by leaf) and `potential` (nats); the attrs
-        hold every setting.
+        `full_loss_difference`, `squared_distance` (‖w − w*‖²), `virial` (by leaf) and `potential` (nats), and of
+        replica exchange `tempered_loss_difference` with its `tempered_nbeta`; the attrs hold every setting.
 
     Raises:
         ValueError: a count is not positive.
@@ -87,7 +95,7 @@ def draw(
     if num_warmup < 0:
         msg = f"num_warmup={num_warmup}; it must be at least 0."
         raise ValueError(msg)
-    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=num_warmup)
+    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=num_warmup * thinning)
     chains = advance(chains, num_warmup, thinning=thinning, warmup=True, progress=progress)
     if not chains.interrupted:
         chains = advance(chains, num_draws, thinning=thinning, keep_weights=keep_weights, progress=progress)
@@ -104,10 +112,15 @@ def start_chains(
     *,
     num_chains: int,
     num_warmup: int,
+    dispersed: bool = False,
 ) -> Chains:
-    """Chains at their first states: the checkpoint and the noise of one step."""
+    """Chains at their first states; kernels that adapt do so for `num_warmup` steps.
+
+    They begin where the kernel likes, which is near w*, or at `dispersed_starts`.
+    """
     keys = jax.random.split(as_key(rng_key), (np.size(kernel.step_size), num_chains))
-    return Chains(kernel, posterior, _start(kernel, posterior, keys, num_warmup))
+    starts = dispersed_starts(posterior, keys) if dispersed else None
+    return Chains(kernel, posterior, _start(kernel, posterior, keys, starts, num_warmup))
 
 
 def advance(
@@ -141,8 +154,7 @@ def advance(
         except KeyboardInterrupt:
             interrupted = True
     record = chains.warmup if warmup else chains.draws
-    whole = [record, *pieces] if record is not None else pieces
-    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=2), *whole) if whole else None
+    joined = _joined([record, *pieces])
     chains = chains._replace(states=states, interrupted=interrupted)
     return chains._replace(warmup=joined) if warmup else chains._replace(draws=joined)
 
@@ -166,6 +178,12 @@ def describe_key(rng_key: int | Array) -> str:
     return str(rng_key) if isinstance(rng_key, int | np.integer) else str(jax.random.key_data(rng_key).tolist())
 
 
+def _joined(records: list[Observables | None]) -> Observables | None:
+    """One record after the other."""
+    whole = [record for record in records if record is not None]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=2), *whole) if whole else None
+
+
 def _capacity(states: Any, posterior: LocalPosterior, keep_weights: bool) -> int:
     if not keep_weights:
         return _CAPACITY
@@ -175,10 +193,10 @@ def _capacity(states: Any, posterior: LocalPosterior, keep_weights: bool) -> int
 
 def _over_ladder(f: Callable[..., Any], kernel: Kernel) -> Callable[..., Any]:
     """Map f(kernel, ...) over (ladder, chain); a kernel of one step size is a ladder of one."""
-    each_chain = jax.vmap(lambda step_size, *args: f(_with_step_size(kernel, step_size), *args), in_axes=(None, 0))
     ladder = None if kernel.step_size is None or jnp.ndim(kernel.step_size) == 0 else 0
-    each = jax.vmap(each_chain, in_axes=(ladder, 0))
-    return lambda *args: each(kernel.step_size, *args)
+    one = lambda step_size, args: f(_with_step_size(kernel, step_size), *args)
+    each = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(ladder, 0))
+    return lambda *args: each(kernel.step_size, args)
 
 
 def _with_step_size(kernel: Kernel, step_size: Array | None) -> Kernel:
@@ -186,9 +204,18 @@ def _with_step_size(kernel: Kernel, step_size: Array | None) -> Kernel:
 
 
 @eqx.filter_jit
-def _start(kernel: Kernel, posterior: LocalPosterior, keys: Array, num_warmup: int) -> Any:
-    one = lambda kernel, key: kernel.init(key, num_warmup, None, (posterior,), {})
-    return _over_ladder(one, kernel)(keys)
+def _start(
+    kernel: Kernel,
+    posterior: LocalPosterior,
+    keys: Array,
+    starts: Float[Array, "ladder chain d"] | None,
+    num_warmup: int,
+) -> Any:
+    def one(kernel: Kernel, key: Array, start: Float[Array, "d"] | None = None) -> Any:
+        params = None if start is None else posterior.params(start)
+        return kernel.init(key, num_warmup, params, (posterior,), {})
+
+    return _over_ladder(one, kernel)(*(keys,) if starts is None else (keys, starts))
 
 
 @eqx.filter_jit

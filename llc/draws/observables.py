@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel
+from llc.samplers.replica_exchange import Tempered
 
 
 class Observables(NamedTuple):
@@ -21,6 +22,7 @@ class Observables(NamedTuple):
     full_loss_difference: Float[Array, ""]
     squared_distance: Float[Array, ""]
     whitened_squared_distance: Float[Array, ""]
+    tempered: Tempered | None
     position: Float[Array, "d"] | None
 
 
@@ -47,6 +49,7 @@ def next_draw(
         full,
         posterior.squared_distance(v),
         jnp.vdot(v, v),
+        getattr(state, "tempered", None),
         v if keep_weights else None,
     )
 

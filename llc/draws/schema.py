@@ -13,11 +13,20 @@ from arviz_base import from_dict
 from xarray import DataTree
 
 from llc.draws.observables import Observables
+from llc.draws.weights import variable_name
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import named_leaves
 from llc.samplers.kernel import Kernel
 
 Attribute = int | float | str
+
+_DIMS = {
+    "virial": ["leaf"],
+    "tempered_loss_difference": ["temperature"],
+    "tempered_nbeta": ["temperature"],
+    "tempered_accept_prob": ["temperature"],
+    "tempered_swap_prob": ["exchange"],
+}
 
 
 def to_datatree(
@@ -40,7 +49,6 @@ def to_datatree(
     if draws.position is not None:
         groups["posterior"] = _weights(np.asarray(draws.position), posterior, ladder)
     attrs = _attributes(draws, warmup, kernel, posterior) | settings
-    dims = {"virial": ["leaf"]}
     coords: dict[str, Any] = {"leaf": np.array(leaves, dtype=object)}  # what zarr makes of fixed-length text may change
     if ladder:
         coords["step_size"] = np.asarray(kernel.step_size)
@@ -48,7 +56,7 @@ def to_datatree(
         # fewer draws than chains is what an early Ctrl-C leaves
         warnings.filterwarnings("ignore", message="Found chain dimension to be longer than draw dimension")
         tree = from_dict(
-            groups, sample_dims=sample_dims, dims=dims, coords=coords, attrs={"/": attrs}, save_warmup=True
+            groups, sample_dims=sample_dims, dims=_DIMS, coords=coords, attrs={"/": attrs}, save_warmup=True
         )
     for group in groups:
         # when they were made would make two equal runs differ
@@ -57,11 +65,10 @@ def to_datatree(
 
 
 def _statistics(record: Observables, posterior: LocalPosterior, ladder: bool) -> dict[str, np.ndarray]:
-    fields = {
-        name: np.asarray(values)
-        for name, values in record._asdict().items()
-        if values is not None and name != "position"
-    }
+    named = record._replace(tempered=None, position=None)._asdict()
+    if record.tempered is not None:
+        named |= {f"tempered_{name}": values for name, values in record.tempered._asdict().items()}
+    fields = {name: np.asarray(values) for name, values in named.items() if values is not None}
     fields["potential"] = (
         float(posterior.nbeta) * fields["full_loss_difference"] + 0.5 * fields["whitened_squared_distance"]
     )
@@ -74,9 +81,7 @@ def _weights(positions: np.ndarray, posterior: LocalPosterior, ladder: bool) -> 
     over_draws = eqx.filter_jit(eqx.filter_vmap(LocalPosterior.params, in_axes=(None, 0)))
     params = over_draws(posterior, positions.reshape(-1, positions.shape[-1]))
     shaped = lambda leaf: np.asarray(leaf).reshape(*positions.shape[:-1], *leaf.shape[1:])
-    # a variable of a DataTree cannot have a slash in its name, nor be called as a dimension
-    variable = lambda name: f"{name}_" if name in ("chain", "draw", "step_size", "leaf") else name.replace("/", ".")
-    weights = {variable(name): shaped(leaf) for name, leaf in named_leaves(params)}
+    weights = {variable_name(name): shaped(leaf) for name, leaf in named_leaves(params)}
     return weights if ladder else {name: values[0] for name, values in weights.items()}
 
 

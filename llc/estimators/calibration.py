@@ -4,6 +4,7 @@ All choices follow from the problem, its curvature and a fixed model of cost, ne
 gives the same draws.
 """
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -15,10 +16,9 @@ from jaxtyping import Array, Float
 
 from llc.draws.draw import Chains, advance, as_key, start_chains
 from llc.posterior.curvature import largest_curvature
-from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers import NUTS, SGLD
+from llc.posterior.local_posterior import DEFAULT_BATCH_SIZE, LocalPosterior
+from llc.samplers import HMC, NUTS, SGLD, ReplicaExchange
 from llc.samplers.kernel import Kernel
-from llc.samplers.nuts import TYPICAL_LEAPFROGS
 
 LADDER = (1.0, 0.5, 0.25)  # step sizes of an extrapolation, against the largest
 MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
@@ -31,8 +31,11 @@ _CURVATURE_POINTS = 12
 _DRAWS_PER_RELAXATION = 20
 _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
 
-_NUTS_WARMUP = 1000
-_USUAL_WARMUP = 500
+_FEW_EXAMPLES = 4096
+_FORCE_EXAMPLES = 1024
+_FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
+_LEAST_SWAP_PROB = 0.2  # below it a ladder of temperatures has too few
+_WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the others
 # Work is counted in flops, of which a processor core does some 2e10 a second.
 _AFFORDABLE = 3e12  # for NUTS to be chosen
 _DEFAULT_BUDGET = 2e12  # for an estimate, unless a budget is given
@@ -53,11 +56,40 @@ class Effort(NamedTuple):
 
 
 def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, str]:
-    """NUTS where trajectories over all the data are affordable, else SGLD with the control variate at w*; and why."""
-    work = 2 * _NUTS_WARMUP * num_chains * TYPICAL_LEAPFROGS * full_gradient_flops(posterior)
-    if work <= _AFFORDABLE:
-        return NUTS(), f"NUTS: 2000 trajectories a chain take {work:.1e} flops, within {_AFFORDABLE:.0e}"
-    return SGLD(), f"SGLD: 2000 NUTS trajectories a chain would take {work:.1e} flops, over {_AFFORDABLE:.0e}"
+    """The kernel that the cost of full-data gradients allows, and why: replica exchange, HMC, or SGLD on a ladder."""
+    gradient, exchange = full_gradient_flops(posterior), ReplicaExchange()
+
+    def work(kernel: Kernel, steps: int) -> float:
+        seen = posterior.with_batch_size(choose_batch_size(kernel, posterior.n))
+        return steps * num_chains * kernel.evaluations_per_step(seen) / posterior.n * gradient
+
+    steps = _WARMUP[ReplicaExchange] + first_draws(exchange)
+    why = f"{steps} steps of replica exchange take {work(exchange, steps):.1e} flops"
+    if work(exchange, steps) <= _AFFORDABLE:
+        return exchange, f"ReplicaExchange: {why}, within {_AFFORDABLE:.0e}"
+    hmc = HMC(0.5 / math.sqrt(curvature_at_center(posterior)))
+    effort = work(hmc, _FEWEST_TRAJECTORIES)
+    why += f", over {_AFFORDABLE:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
+    if effort <= _DEFAULT_BUDGET:
+        return hmc, f"HMC: {why}, within {_DEFAULT_BUDGET:.0e}"
+    return SGLD(), f"SGLD: {why}, over {_DEFAULT_BUDGET:.0e}"
+
+
+def choose_batch_size(kernel: Kernel, n: int) -> int:
+    """Examples a minibatch: 128; HMC's force looks at all of few data, and at 1024 of many."""
+    if isinstance(kernel, HMC):
+        return n if n <= _FEW_EXAMPLES else _FORCE_EXAMPLES
+    return min(n, DEFAULT_BATCH_SIZE)
+
+
+def curvature_at_center(posterior: LocalPosterior) -> float:
+    """1 + nβ h̃_max at w*."""
+    return float(largest_curvature(posterior, jnp.zeros((1, posterior.dimension)), jax.random.key(0))[0])
+
+
+def first_draws(kernel: Kernel) -> int:
+    """Draws of a chain before the first look at the error: as many as the usual draw of the kernel is cheap."""
+    return {ReplicaExchange: 4000, HMC: 300}.get(type(kernel), 1000)
 
 
 def full_gradient_flops(posterior: LocalPosterior) -> float:
@@ -80,7 +112,8 @@ def affordable_steps(
     evaluations = kernel.evaluations_per_step(posterior)
     if max_gradient_evaluations is None:
         arithmetic = num_chains * evaluations / posterior.n * full_gradient_flops(posterior)
-        overhead = _STEP_OVERHEAD * (TYPICAL_LEAPFROGS if isinstance(kernel, NUTS) else 1)
+        passes = evaluations / (posterior.n if kernel.records_full_loss else posterior.batch_size)
+        overhead = _STEP_OVERHEAD * num_chains * passes
         return max(1, int(_DEFAULT_BUDGET / (arithmetic + overhead)))
     steps = max_gradient_evaluations / (evaluations * num_chains)
     if steps < 1:
@@ -113,14 +146,34 @@ def warm_up(
 ) -> Chains:
     """Chains of a kernel whose step size is given, after their warm-up.
 
-    Unless said it is 1000 trajectories of NUTS, or else 500 draws, and at most half of what the budget allows.
+    Unless said it is 1000 trajectories of NUTS or replica exchange, 300 of HMC, or else 500 draws, and at most a third
+    of what the budget allows. Replica exchange gets twice as many temperatures where neighbours hardly swap.
     """
     num_warmup = effort.num_warmup
     if num_warmup is None:
-        usual = _NUTS_WARMUP if isinstance(kernel, NUTS) else _USUAL_WARMUP
-        num_warmup = min(usual, effort.max_steps // (2 * thinning))
-    chains = start_chains(kernel, posterior, rng_key, num_chains=effort.num_chains, num_warmup=num_warmup)
-    return advance(chains, num_warmup, thinning=thinning, warmup=True, progress=effort.progress)
+        usual = _WARMUP.get(type(kernel), 500)
+        num_warmup = min(usual, effort.max_steps // (3 * thinning))
+    steps = num_warmup * thinning
+    chains = start_chains(
+        kernel,
+        posterior,
+        rng_key,
+        num_chains=effort.num_chains,
+        num_warmup=steps,
+        dispersed=isinstance(kernel, HMC) and num_warmup > 0,
+    )
+    chains = advance(chains, num_warmup, thinning=thinning, warmup=True, progress=effort.progress)
+    if not isinstance(kernel, ReplicaExchange) or kernel.num_replicas or chains.interrupted or _swapping(chains):
+        return chains
+    more = dataclasses.replace(kernel, num_replicas=2 * kernel.replicas_of(posterior))
+    return warm_up(posterior, more, rng_key, effort.after(steps), thinning)
+
+
+def _swapping(chains: Chains) -> bool:
+    if chains.warmup is None or chains.warmup.tempered is None:
+        return True
+    late = chains.warmup.tempered.swap_prob[:, :, chains.warmup.loss_difference.shape[2] // 2 :]
+    return bool(late.mean(axis=(0, 1, 2)).min() > _LEAST_SWAP_PROB)
 
 
 def warm_up_ladder(

@@ -53,7 +53,7 @@ _ADVICE = {
     Verdict.CONVERGED: "The chains agree, have enough draws, and sample the right temperature.",
 }
 
-_SAMPLING_FAULTS = {
+SAMPLING_FAULTS = {
     Verdict.DIVERGED,
     Verdict.STEP_SIZE,
     Verdict.DRIFTING,
@@ -80,7 +80,7 @@ class Evidence(NamedTuple):
 def diagnose(evidence: Evidence) -> tuple[Verdict, ...]:
     """The verdicts that hold, the worst first; `converged` stands where sampling is not at fault."""
     found = {verdict for verdict, holds in _tests(evidence).items() if holds}
-    if not found & _SAMPLING_FAULTS:
+    if not found & SAMPLING_FAULTS:
         found.add(Verdict.CONVERGED)
     return tuple(verdict for verdict in Verdict if verdict in found)
 

@@ -1,5 +1,6 @@
 """The first verb: the effective dimension of a checkpoint, with an honest error bar."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,9 @@ from llc.posterior.local_posterior import LocalPosterior, Relative
 from llc.problem import Problem
 from llc.samplers.kernel import Kernel
 
-_FIRST_DRAWS = 1000
 _MIN_ESS = 200.0  # below it an error bar is too uncertain to stop on
 _MAX_RHAT = 1.01
+_FAR_RHAT = 1.1
 _MAX_DRAWS = 20_000  # of one chain, that precision is sought with
 
 
@@ -29,21 +30,22 @@ def estimate(
     kernel: Kernel | None = None,
     nbeta: float | int | None = None,
     localization: float | int | Relative = Relative(),  # noqa: B008, frozen
-    mask: PyTree | None = None,
+    mask: PyTree | str | Sequence[str] | None = None,
     batch_size: int | None = None,
     num_chains: int = 4,
     num_warmup: int | None = None,
     num_draws: int | None = None,
     relative_error: float | int = 0.05,
     max_gradient_evaluations: float | int | None = None,
+    keep_weights: bool = False,
     progress: bool = True,
 ) -> Estimate:
     """λ̂ = nβ E[L_n(w) − L_n(w*)] over the posterior exp(−nβ L_n − ½ Σ_l γ_l ‖w_l − w*_l‖²) around `params`.
 
-    Nothing needs to be chosen. The sampler is NUTS where trajectories over all the data are affordable, else SGLD with
-    the control variate at w* on a ladder of step sizes, extrapolated to 0. Draws go on until the standard error is
-    below `relative_error` of the value, or the budget is spent. Every choice is recorded in `.settings`. Ctrl-C keeps
-    and reports the draws so far.
+    Nothing needs to be chosen. The sampler is replica exchange where many full-data gradients are affordable, HMC where
+    some are, else SGLD with the control variate at w* on a ladder of step sizes, extrapolated to 0. Draws go on until
+    the standard error is below `relative_error` of the value, or the budget is spent. Every choice is recorded in
+    `.settings`. Ctrl-C keeps and reports the draws so far.
 
     >>> import jax.numpy as jnp, llc
     >>> problem = llc.Problem(lambda w, x: 0.5 * ((x - w) ** 2).sum(1), jnp.zeros((1000, 2)))
@@ -57,13 +59,14 @@ def estimate(
         kernel: one of `llc.samplers`. `SGLD()` without a step size has it chosen.
         nbeta: nβ, n / log n unless given.
         localization: γ, or `llc.Relative(radius)`.
-        mask: a tree of booleans like `params`: what may move.
-        batch_size: examples a minibatch, at most 128 unless given.
+        mask: what may move: patterns of paths such as "layers/0/*", or a tree of booleans like `params`.
+        batch_size: examples a minibatch; at most 128 unless given, 1024 for the forces of HMC.
         num_chains: chains, for each step size of a ladder.
         num_warmup: warm-up of each chain, in draws (in steps where the step size is chosen).
         num_draws: draws of each chain; a draw is `settings["thinning"]` steps.
         relative_error: the precision to stop at, as a part of the value.
         max_gradient_evaluations: the budget, in gradients of one example's loss: a full-data gradient counts n.
+        keep_weights: also keep the weights of each draw, for WAIC and the refined coefficients.
         progress: show bars on standard error.
 
     Returns:
@@ -79,23 +82,30 @@ def estimate(
     record: dict[str, Any] = {"rng_key": describe_key(rng_key), "gradient_term": float(gradient_term(posterior))}
     if kernel is None:
         kernel, record["kernel_choice"] = calibration.choose_kernel(posterior, num_chains)
+    if batch_size is None:
+        posterior = posterior.with_batch_size(calibration.choose_batch_size(kernel, problem.n))
     ladder = len(calibration.LADDER) if kernel.step_size is None else np.size(kernel.step_size)
     max_steps = calibration.affordable_steps(posterior, kernel, ladder * num_chains, max_gradient_evaluations)
     effort = Effort(num_chains, num_warmup, max_steps, progress)
-    goal = Goal(num_draws, relative_error)
+    goal = Goal(num_draws, relative_error, keep_weights)
     if kernel.step_size is None:
         return _on_a_ladder(posterior, kernel, rng_key, effort, goal, record)
     record["thinning"] = thinning = calibration.choose_thinning(posterior, kernel, num_draws)
     chains = calibration.warm_up(posterior, kernel, rng_key, effort, thinning)
-    warmed = 0 if chains.warmup is None else chains.warmup.loss_difference.shape[2] * thinning
-    return _draw_until(chains, goal, effort.after(warmed), record)
+    if chains.warmup is not None:
+        # trajectories are mostly shorter than the longest, which the budget was counted in
+        effort = effort.after(chains.warmup.loss_difference.shape[2] * thinning)
+        measured = float(np.mean(chains.warmup.gradient_evaluations))
+        effort = effort._replace(max_steps=int(effort.max_steps * kernel.evaluations_per_step(posterior) / measured))
+    return _draw_until(chains, goal, effort, record)
 
 
 class Goal(NamedTuple):
-    """When to stop: at so many draws, or at a precision."""
+    """When to stop, at so many draws or at a precision, and whether to keep the weights on the way."""
 
     num_draws: int | None
     relative_error: float | int
+    keep_weights: bool
 
     def further_draws(self, estimate: Estimate, done: int) -> int:
         """Draws that are missing, as far as the draws so far tell; 0 where precision is reached."""
@@ -134,17 +144,20 @@ def _on_a_ladder(
 def _draw_until(chains: Chains, goal: Goal, effort: Effort, record: dict[str, Any]) -> Estimate:
     """Draw in rounds until the goal is met or the effort spent, and estimate."""
     thinning = record["thinning"]
-    most = goal.num_draws or int(np.clip(effort.max_steps // thinning, 1, _MAX_DRAWS))
-    size = min(most, goal.num_draws or _FIRST_DRAWS)
+    left = goal.num_draws or int(np.clip(effort.max_steps // thinning, 1, _MAX_DRAWS))
+    size = min(left, goal.num_draws or calibration.first_draws(chains.kernel))
     while True:
         if not chains.interrupted:
-            chains = advance(chains, size, thinning=thinning, progress=effort.progress)
+            chains = advance(chains, size, thinning=thinning, keep_weights=goal.keep_weights, progress=effort.progress)
+            left -= size
         if chains.num_draws == 0:
             raise KeyboardInterrupt
         result = learning_coefficient(collect(chains, record))
-        size = min(goal.further_draws(result, chains.num_draws), most - chains.num_draws)
+        size = min(goal.further_draws(result, chains.num_draws), left)
         if chains.interrupted or size <= 0:
             return result
+        if result.rhat > _FAR_RHAT:  # the chains had not met yet: the first half was warm-up
+            chains = chains.later_half()
 
 
 def _check_numbers(num_chains: int, num_warmup: int | None, num_draws: int | None, relative_error: float | int) -> None:

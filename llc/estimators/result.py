@@ -5,11 +5,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 from xarray import DataTree
 
 from llc.draws.schema import read_settings
 from llc.estimators.diagnoses import Verdict
+from llc.estimators.show import digits, html_table, normal_interval, plain, show
 from llc.estimators.uncertainty import Mean
 
 _SYMBOLS = {"localization": "γ", "nbeta": "nβ"}
@@ -60,11 +60,7 @@ class Estimate:
         Raises:
             ValueError: the probability is not between 0 and 1.
         """
-        if not 0 < prob < 1:
-            msg = f"prob={prob}; it must be between 0 and 1, 0.95 for instance."
-            raise ValueError(msg)
-        half = float(norm.ppf(0.5 + prob / 2)) * self.std_error
-        return self.value - half, self.value + half
+        return normal_interval(self.value, self.std_error, prob)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -77,26 +73,26 @@ class Estimate:
         return Verdict.CONVERGED in self.verdicts
 
     def __repr__(self) -> str:
-        digits = _digits(self.std_error)
+        places = digits(self.std_error)
         low, high = self.interval()
         rhat = f"R̂ {self.rhat:.3f}" if np.isfinite(self.rhat) else "R̂ unknown"
         return (
-            f"λ̂ = {self.value:.{digits}f} ± {self.std_error:.{digits}f} (95 %: {low:.{digits}f} to {high:.{digits}f}) "
+            f"λ̂ = {self.value:.{places}f} ± {self.std_error:.{places}f} (95 %: {low:.{places}f} to {high:.{places}f}) "
             f"of d/2 = {self.dimension / 2:g} · ESS {self.ess:.0f} · {rhat} · {', '.join(self.verdicts)}"
         )
 
     def rows(self) -> list[tuple[str, str]]:
         """What the tables show, as (name, value)."""
-        sensitivities = [(f"∂λ̂/∂log {_SYMBOLS[name]}", _show(mean)) for name, mean in self.sensitivity.items()]
-        ladder = [(f"λ̂ at step size {size:.3g}", _show(mean)) for size, mean in self.by_step_size.items()]
+        sensitivities = [(f"∂λ̂/∂log {_SYMBOLS[name]}", show(mean)) for name, mean in self.sensitivity.items()]
+        ladder = [(f"λ̂ at step size {size:.3g}", show(mean)) for size, mean in self.by_step_size.items()]
         low, high = self.interval()
         settings = self.settings
         return [
-            ("λ̂", _show(self)),
+            ("λ̂", show(self)),
             ("95 % interval", f"{low:.4g} to {high:.4g}"),
             ("d/2", f"{self.dimension / 2:g}"),
-            ("λ̂_var", _show(self.variance_estimate)),
-            ("virial / d", _show(self.virial_ratio)),
+            ("λ̂_var", show(self.variance_estimate)),
+            ("virial / d", show(self.virial_ratio)),
             *sensitivities,
             *(ladder if len(ladder) > 1 else []),
             ("ESS, R̂", f"{self.ess:.0f}, {self.rhat:.4f}"),
@@ -114,15 +110,12 @@ class Estimate:
         ]
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in self.rows()
-        )
-        return f"<table><caption>Local learning coefficient</caption>{cells}</table>"
+        return html_table("Local learning coefficient", self.rows())
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the draws, in types that JSON knows; unknown numbers are None."""
         low, high = self.interval()
-        return _plain(
+        return plain(
             {
                 "llc": self.value,
                 "std_error": self.std_error,
@@ -148,27 +141,3 @@ class Estimate:
         from llc.plots.chains import plot_chains
 
         return plot_chains(self.draws)
-
-
-def _digits(error: float) -> int:
-    """Decimals that show an error with two significant digits."""
-    if not np.isfinite(error) or error <= 0:
-        return 4
-    return int(np.clip(1 - np.floor(np.log10(error)), 0, 6))
-
-
-def _show(mean: Mean | Estimate) -> str:
-    digits = _digits(mean.std_error)
-    return f"{mean.value:.{digits}f} ± {mean.std_error:.{digits}f}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mean):
-        return _plain({"value": value.value, "std_error": value.std_error})
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -5,6 +5,8 @@
 Kernels move v = Γ^{1/2} (w − w*), in which the localising prior is N(0, I): a step size then has no unit.
 """
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -14,8 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from llc.posterior.localization import Relative, resolve_localization
+from llc.posterior.masks import free_coordinates
 from llc.posterior.temperature import resolve_nbeta
-from llc.problem import Problem, named_leaves
+from llc.problem import Problem
 
 DEFAULT_BATCH_SIZE = 128
 _BLOCK_ELEMENTS = 2**24  # intermediates that one block of a full-data pass may hold for one chain: 64 MiB of float32
@@ -34,8 +37,8 @@ class LocalPosterior(eqx.Module):
         center: the checkpoint w*, any pytree of floating-point arrays.
         nbeta: nβ, n / log n unless given.
         localization: γ, a number (nats per squared weight), or `Relative(radius)`.
-        mask: a tree like `center` of booleans, or of boolean arrays like its leaves: what may move (weight-refined
-            coefficient, Wang et al. 2024). None frees everything.
+        mask: what may move (weight-refined coefficient, Wang et al. 2024): patterns of paths such as "layers/0/*", or a
+            tree like `center` of booleans, or of boolean arrays like its leaves. None frees everything.
         batch_size: examples a minibatch; at most 128 unless given. n means full-data gradients.
 
     Raises:
@@ -59,7 +62,7 @@ class LocalPosterior(eqx.Module):
         *,
         nbeta: float | int | None = None,
         localization: float | int | Relative = Relative(),  # noqa: B008, frozen
-        mask: PyTree | None = None,
+        mask: PyTree | str | Sequence[str] | None = None,
         batch_size: int | None = None,
     ) -> None:
         problem.check(center)
@@ -68,7 +71,7 @@ class LocalPosterior(eqx.Module):
         self.center = jax.tree.map(lambda w: jnp.asarray(w, jnp.promote_types(jnp.result_type(w), jnp.float32)), center)
         self.nbeta = jnp.asarray(resolve_nbeta(nbeta, problem.n), jnp.result_type(float))
         self.localization = resolve_localization(localization, center)
-        self.free = None if mask is None else _free_coordinates(mask, self.center)
+        self.free = None if mask is None else free_coordinates(mask, self.center)
         self.batch_size = _resolve_batch_size(batch_size, problem.n)
         self.block_size = min(problem.n, _block_size(problem, self.center))
         self.center_losses, self.center_gradient = jnp.zeros(1), jnp.zeros(self.dimension)
@@ -103,6 +106,12 @@ class LocalPosterior(eqx.Module):
     def steps_per_epoch(self) -> int:
         """Minibatches that make up the data once."""
         return -(-self.n // self.batch_size)
+
+    def with_batch_size(self, batch_size: int | None) -> "LocalPosterior":
+        """The same posterior, seen through minibatches of another size."""
+        other = copy.copy(self)
+        object.__setattr__(other, "batch_size", _resolve_batch_size(batch_size, self.n))  # it is frozen
+        return other
 
     def split(self, v: Float[Array, "d"]) -> list[Float[Array, "_"]]:
         """The coordinates of each leaf."""
@@ -141,7 +150,12 @@ class LocalPosterior(eqx.Module):
 
     def batch_loss_difference(self, v: Float[Array, "d"], indices: Int[Array, "batch"]) -> Float[Array, ""]:
         """mean_{i ∈ B} ℓ_i(w) − ℓ_i(w*), in nats per example; exactly 0 at v = 0."""
-        examples, center_losses = self.batch(indices)
+        return self.mean_difference(v, *self.batch(indices))
+
+    def mean_difference(
+        self, v: Float[Array, "d"], examples: PyTree, center_losses: Float[Array, "batch"]
+    ) -> Float[Array, ""]:
+        """mean_i ℓ_i(w) − ℓ_i(w*) over examples, given with their losses at w*."""
         return _exactly_zero_at_center(v, jnp.mean(self.problem.losses(self.params(v), examples) - center_losses))
 
     def loss_difference(self, v: Float[Array, "d"]) -> Float[Array, ""]:
@@ -170,29 +184,6 @@ class LocalPosterior(eqx.Module):
 def _exactly_zero_at_center(v: Float[Array, "d"], difference: Float[Array, ""]) -> Float[Array, ""]:
     """Take away what rounding leaves at v = 0, where products of other shapes add up in another order."""
     return difference - jnp.where(jnp.any(v != 0), 0.0, jax.lax.stop_gradient(difference))
-
-
-def _free_coordinates(mask: PyTree, center: PyTree) -> tuple[Int[Array, "free"], ...]:
-    """The indices of each raveled leaf that may move."""
-    masks, leaves = jax.tree.leaves(mask), named_leaves(center)
-    if jax.tree.structure(mask) != jax.tree.structure(center):
-        trees = jax.tree.structure(mask), jax.tree.structure(center)
-        msg = f"mask is the tree {trees[0]}, params are {trees[1]}; give one of the same tree."
-        raise ValueError(msg)
-    free = []
-    for (name, leaf), allowed in zip(leaves, masks, strict=True):
-        flags = np.asarray(allowed)
-        if flags.dtype != bool or flags.shape not in ((), leaf.shape):
-            msg = (
-                f"mask leaf {name!r} is {flags.dtype}{list(flags.shape)}; it must be one boolean, or booleans of "
-                f"the leaf's shape {list(leaf.shape)}; True is what may move."
-            )
-            raise ValueError(msg)
-        free.append(jnp.asarray(np.flatnonzero(np.broadcast_to(flags, leaf.shape))))
-    if sum(indices.size for indices in free) == 0:
-        msg = "mask frees nothing; set at least one entry to True."
-        raise ValueError(msg)
-    return tuple(free)
 
 
 def _resolve_batch_size(batch_size: int | None, n: int) -> int:

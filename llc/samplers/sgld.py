@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from llc.posterior.gradients import Anchor, check_gradient, estimate_loss, first_anchor
+from llc.posterior.gradients import Anchor
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
-from llc.samplers.langevin import langevin_move, potential_gradient
+from llc.samplers.kernel import start, step_size_leaf
+from llc.samplers.langevin import StochasticGradientKernel, first_record, langevin_move, look
 
 
 class SGLDState(NamedTuple):
@@ -28,7 +28,7 @@ class SGLDState(NamedTuple):
     rng_key: Array
 
 
-class SGLD(Kernel):
+class SGLD(StochasticGradientKernel):
     """SGLD with a choice of gradient estimator.
 
     Args:
@@ -43,10 +43,7 @@ class SGLD(Kernel):
     step_size: Array | None = eqx.field(converter=step_size_leaf, default=None)
     gradient: str = eqx.field(static=True, default="control_variate")
 
-    records_full_loss = False
-
-    def __check_init__(self) -> None:
-        check_gradient(self.gradient)
+    stability = "4 / (1 + nβ·curvature)"
 
     def init(
         self, rng_key: Array, num_warmup: int, init_params: Any, model_args: tuple[LocalPosterior], model_kwargs: Any
@@ -54,43 +51,15 @@ class SGLD(Kernel):
         """The first state of a chain."""
         del num_warmup, model_kwargs
         (posterior,) = model_args
-        step_size = self._known_step_size()
         rng_key, start_key = jax.random.split(rng_key)
-        v = start(posterior, start_key, init_params, jnp.sqrt(step_size))
-        return SGLDState(
-            v,
-            jnp.zeros((), v.dtype),
-            jnp.zeros(len(posterior.sizes), v.dtype),
-            jnp.zeros((), v.dtype),
-            first_anchor(posterior, v, self.gradient),
-            rng_key,
-        )
+        v = start(posterior, start_key, init_params, jnp.sqrt(self.known_step_size()))
+        return SGLDState(v, *first_record(posterior, v, self.gradient), rng_key)
 
     def sample(self, state: SGLDState, model_args: tuple[LocalPosterior], model_kwargs: Any) -> SGLDState:
         """One step."""
         del model_kwargs
         (posterior,) = model_args
-        v, step_size = state.position, self._known_step_size()
         rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
-        loss, anchor = estimate_loss(posterior, v, batch_key, self.gradient, state.anchor)
-        gradient = potential_gradient(posterior, v, loss)
-        return SGLDState(
-            langevin_move(v, gradient, step_size, noise_key),
-            loss.loss_difference,
-            virial(posterior, v, gradient),
-            jnp.asarray(self.evaluations_per_step(posterior), v.dtype),
-            anchor,
-            rng_key,
-        )
-
-    def _known_step_size(self) -> Float[Array, ""]:
-        if self.step_size is None:
-            msg = "SGLD() has no step_size; give one below 4 / (1 + nβ·curvature), or let llc.estimate choose it."
-            raise ValueError(msg)
-        return self.step_size
-
-    def evaluations_per_step(self, posterior: LocalPosterior) -> int:
-        """Per-example gradients that a step costs; an anchor's full gradient is spread over its epoch."""
-        if self.gradient == "full" or posterior.batch_size == posterior.n:
-            return posterior.n
-        return posterior.batch_size * {"minibatch": 1, "control_variate": 2, "anchored": 3}[self.gradient]
+        gradient, record = look(self, posterior, state.position, batch_key, state.anchor)
+        v = langevin_move(state.position, gradient, self.known_step_size(), noise_key)
+        return SGLDState(v, *record, rng_key)

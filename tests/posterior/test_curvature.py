@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llc.posterior.curvature import gradient_term, largest_curvature
+from llc.posterior.curvature import diagonal_curvature, gradient_term, largest_curvature
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import Gaussian, Problem
 
@@ -68,3 +68,42 @@ def test_gradient_term_of_a_quadratic(gamma):
 def test_gradient_term_of_a_minimum_is_zero():
     problem = Problem(lambda w, x: jnp.full(len(x), jnp.sum(w**2)), jnp.zeros(10))
     assert float(gradient_term(LocalPosterior(problem, jnp.zeros(3), nbeta=50.0))) == 0.0
+
+
+@pytest.mark.parametrize("d", [10, 120])
+def test_diagonal_of_a_regression(d):
+    spectrum = 10 * 0.9 ** np.arange(d)
+    inputs = inputs_of_spectrum(spectrum)
+    center = {"a": jnp.full(2, 0.5), "b": jnp.full(d - 2, 2.0)}
+    posterior = LocalPosterior(Problem.supervised(linear, Gaussian(), inputs, linear(center, inputs)), center)
+    # Γ^{−1/2} H Γ^{−1/2} with γ = 1 / w*²
+    scale = np.repeat([0.5, 2.0], [2, d - 2])
+    hessian = scale[:, None] * (np.asarray(inputs, float).T @ np.asarray(inputs, float) / len(inputs)) * scale
+    estimates = np.array([diagonal_curvature(posterior, key) for key in jax.random.split(KEY, 32)], float)
+    if d == 10:  # fewer than the vectors: the unit vectors
+        np.testing.assert_allclose(estimates, np.tile(np.diag(hessian), (32, 1)), rtol=1e-4)
+        return
+    # variance Σ_{j≠i} H_ij² / 64 of each, and of their sum, the trace, 2 Σ_{j≠i} H_ij² / 64
+    variances = np.square(hessian - np.diag(np.diag(hessian))).sum(axis=1) / 64
+    scores = (estimates - np.diag(hessian)) / np.sqrt(variances)
+    assert (np.abs(scores.mean(axis=0)) * np.sqrt(32) < 4).all()
+    assert 0.95 < scores.std() < 1.05
+    error = np.sqrt(2 * variances.sum() / 32)
+    assert abs(estimates.sum(axis=1).mean() - np.trace(hessian)) < 4 * error
+    assert error < 0.01 * np.trace(hessian)
+
+
+def test_diagonal_is_never_negative_and_that_of_the_checkpoint():
+    saddle = Problem(lambda w, x: jnp.full(len(x), w[0] ** 4 - w[1] ** 2 + 3 * w[0] ** 2 + w[0] * w[2]), jnp.zeros(10))
+    posterior = LocalPosterior(saddle, jnp.array([1.0, 0.0, 0.0]), localization=2.0)
+    # (12 w₀² + 6) / γ
+    np.testing.assert_allclose(diagonal_curvature(posterior, KEY), [9.0, 0.0, 0.0], rtol=1e-5)
+
+
+def test_diagonal_looks_at_some_of_many_examples():
+    x = jax.random.normal(KEY, (20_000, 2))
+    posterior = LocalPosterior(Problem(lambda w, x: 0.5 * (x @ w) ** 2, x), jnp.zeros(2), localization=1.0)
+    diagonal = np.asarray(diagonal_curvature(posterior, KEY))
+    # the mean of x² over 4096 of standard normal law
+    assert (np.abs(diagonal - 1) < 4 * np.sqrt(2 / 4096)).all()
+    assert not np.allclose(diagonal, jnp.square(x).mean(axis=0), rtol=1e-3)

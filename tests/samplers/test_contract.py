@@ -13,12 +13,20 @@ from numpyro.infer.mcmc import MCMCKernel
 from llc.posterior.gradients import check_gradient
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import Problem
-from llc.samplers import MALA, NUTS, SGLD
+from llc.samplers import MALA, NUTS, SGHMC, SGLD, SGNHT, PreconditionedSGLD, UnderdampedLangevin
 
 N, STEP, KEY = 24, 0.02, jax.random.key(0)
 CENTER = {"layers": [{"w": jnp.full((2, 3), 0.3)}, (jnp.full(3, -0.4), 0.2)]}
 GRADIENTS = ["full", "minibatch", "control_variate", "anchored"]
 KERNELS = {gradient: lambda step_size, g=gradient: SGLD(step_size=step_size, gradient=g) for gradient in GRADIENTS}
+KERNELS |= {
+    "PreconditionedSGLD": lambda step_size: PreconditionedSGLD(step_size=step_size),
+    "PreconditionedSGLD anchored": lambda step_size: PreconditionedSGLD(step_size, "anchored", np.full(10, 0.5)),
+    "SGHMC": lambda step_size: SGHMC(step_size=step_size, gradient="anchored"),
+    "SGNHT": lambda step_size: SGNHT(step_size=step_size, gradient="anchored", preconditioner="adam"),
+    "UnderdampedLangevin": lambda step_size: UnderdampedLangevin(step_size=step_size, preconditioner="curvature"),
+    "UnderdampedLangevin anchored": lambda step_size: UnderdampedLangevin(step_size=step_size, gradient="anchored"),
+}
 KERNELS |= {"MALA": lambda step_size: MALA(step_size=step_size)}
 KERNELS |= {"NUTS": lambda step_size: NUTS(step_size=step_size, max_tree_depth=3)}
 
@@ -124,7 +132,7 @@ def test_it_measures_what_it_says(make):
 
 
 @pytest.mark.parametrize("step_size", [-1.0, jnp.array(-1.0), np.nan, np.inf, [], np.ones((1, 1))])
-@pytest.mark.parametrize("kernel", [SGLD, MALA, NUTS])
+@pytest.mark.parametrize("kernel", [SGLD, PreconditionedSGLD, SGHMC, SGNHT, UnderdampedLangevin, MALA, NUTS])
 def test_step_sizes_that_are_none(kernel, step_size):
     with pytest.raises(ValueError, match="it must be a number ≥ 0"):
         kernel(step_size=step_size)

@@ -1,0 +1,157 @@
+"""Gradients of one example to a standard error of 5 %: ours by default, and plain minibatch SGLD as peers run it.
+
+Plain SGLD here is the minibatch gradient and minibatch losses less a baseline that is one number, at the step size
+where its bias is 5 %, which a fit through a ladder of step sizes tells from the exact value. That value comes from NUTS
+(benchmarks/control_variate.py and digits.py). Its cost is that of 4 chains' warm-up, four relaxation times of the
+flattest direction, and of as many draws as the measured variance asks for (s.e. ∝ 1/√draws). The baseline is one of:
+exact, and for free; or the mean of minibatch losses at w*, at a third of a gradient an example, in the best proportion.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from records import Records, print_table
+
+import llc
+from llc.digits import digits_problem, initialize, train
+from llc.estimators.uncertainty import mean_with_error
+from llc.samplers import SGLD
+
+GOAL = 0.05  # both the bias and the standard error, as parts of λ̂
+NUM_CHAINS, BATCH = 4, 128
+_RELAXATIONS = 4.0  # of the flattest direction, 1/step_size steps each: e⁻⁴ of the way is left
+
+
+class Case(NamedTuple):
+    """A posterior, its exact λ_n with the error of that, and step sizes of plain SGLD about the one that is 5 % off."""
+
+    problem: llc.Problem
+    params: Any
+    localization: float | llc.Relative
+    exact: tuple[float, float]
+    step_sizes: tuple[float, ...]
+    draws: int
+    thinning: int
+
+
+def digits() -> Case:
+    """The network of `llcoef demo`, 64-16-10 on the digits, d = 1210."""
+    problem = digits_problem()
+    *_, (_, params) = train(problem, initialize())
+    return Case(problem, params, llc.Relative(), (39.41, 0.15), (1e-3, 2e-3), 200, 40)
+
+
+def deep_linear() -> Case:
+    """Widths (5, 4, 5), true rank 2, n = 10,000, γ = 10, d = 40."""
+    entry = llc.zoo.deep_linear((5, 4, 5), rank=2, n=10_000, simulate=True)
+    return Case(entry.problem, entry.params, 10.0, (8.556, 0.074), (1e-4, 2e-4, 4e-4), 1000, 40)
+
+
+CASES = {"digits": digits, "DLN (5, 4, 5)": deep_linear}
+
+
+def evaluations(estimate: llc.Estimate) -> float:
+    """Per-example gradients of all chains, warm-up included (not the attempts that warm-up gave up)."""
+    settings = estimate.settings
+    drawn = estimate.draws["sample_stats"]["gradient_evaluations"].to_numpy()
+    total = drawn.sum(dtype=float) * settings["thinning"]
+    if "warmup_steps" in settings:  # whose draws were of many lengths
+        chains = drawn.size / drawn.shape[-1]
+        return total + settings["warmup_steps"] * chains * float(drawn.flat[0])
+    warmup = estimate.draws["warmup_sample_stats"]["gradient_evaluations"].to_numpy()
+    return total + warmup.sum(dtype=float) * settings["thinning"]
+
+
+def ours(case: Case, kernel: Any) -> dict[str, Any]:
+    """What an estimate cost, as it came."""
+    common = {"localization": case.localization, "kernel": kernel, "progress": False}
+    estimate = llc.estimate(case.problem, case.params, **common)
+    return {
+        "value": estimate.value,
+        "std_error": estimate.std_error,
+        "evaluations": evaluations(estimate),
+        "kernel": estimate.settings["kernel"],
+        "verdicts": [str(verdict) for verdict in estimate.verdicts],
+    }
+
+
+def plain(case: Case) -> dict[str, Any]:
+    """Plain SGLD over its ladder: λ̂ by full-data losses, which tell the bias, and by unpaired minibatch losses."""
+    posterior = llc.LocalPosterior(case.problem, case.params, localization=case.localization, batch_size=BATCH)
+    losses = np.asarray(posterior.center_losses, float)
+    unpaired = eqx.tree_at(lambda p: p.center_losses, posterior, jnp.full_like(posterior.center_losses, losses.mean()))
+    draws = llc.draw(
+        SGLD(list(case.step_sizes), gradient="minibatch"),
+        unpaired,
+        0,
+        num_chains=NUM_CHAINS,
+        num_warmup=int(np.ceil(_RELAXATIONS / min(case.step_sizes) / case.thinning)),
+        num_draws=case.draws,
+        thinning=case.thinning,
+        progress=False,
+    )["sample_stats"]
+    nbeta = float(posterior.nbeta)
+    means = {
+        name: [mean_with_error(nbeta * draws[name].to_numpy()[i].astype(float)) for i in range(len(case.step_sizes))]
+        for name in ("full_loss_difference", "loss_difference")
+    }
+    return {
+        "step_sizes": list(case.step_sizes),
+        "full": [[mean.value, mean.std_error] for mean in means["full_loss_difference"]],
+        "unpaired": [[mean.value, mean.std_error] for mean in means["loss_difference"]],
+        "steps": NUM_CHAINS * case.draws * case.thinning,
+        "baseline_variance": nbeta**2 * losses.var() / BATCH,  # of one minibatch
+    }
+
+
+def price(found: dict[str, Any], exact: float) -> dict[str, float]:
+    """What plain SGLD costs at the step size where it is 5 % off."""
+    sizes, (value, error) = np.array(found["step_sizes"]), np.array(found["full"]).T
+    weight = 1 / error**2
+    slope = np.sum(weight * sizes * (value - exact)) / np.sum(weight * sizes**2)  # bias = slope · ε
+    step_size = GOAL * exact / slope
+    variance = (GOAL * exact) ** 2
+    of_steps = np.square([error for _, error in found["unpaired"]]).mean() * found["steps"]
+    warmup = NUM_CHAINS * _RELAXATIONS / step_size * BATCH
+    of_baseline, mixed = found["baseline_variance"], np.sqrt(of_steps * found["baseline_variance"] / 3)
+    return {
+        "step_size": step_size,
+        "warmup": warmup,
+        "free": warmup + of_steps / variance * BATCH,
+        "estimated": warmup + (of_steps + mixed + (of_baseline + 3 * mixed) / 3) / variance * BATCH,
+        "four_batches": float(np.sqrt(of_baseline / 4) / exact),
+    }
+
+
+def report(records: Records) -> None:
+    """Ours by default, ours by SGLD, and plain SGLD, for each network."""
+    for name, make in CASES.items():
+        case = make()
+        exact, of_exact = case.exact
+        found = records.get({"case": name, "by": "plain"}, lambda c=case: plain(c))
+        cost = price(found, exact)
+        print(f"\n{name}: exact {exact} ± {of_exact}")
+        sizes = zip(found["step_sizes"], found["full"], found["unpaired"], strict=True)
+        ladder = [f"{size:g} | {a:.2f} ± {b:.2f} | {c:.2f} ± {d:.2f}" for size, (a, b), (c, d) in sizes]
+        print_table("plain SGLD, step_size | by full-data losses | by minibatch losses, exact baseline", ladder)
+        print(
+            f"\n5 % off at step_size {cost['step_size']:.2g}, warm-up {cost['warmup']:.2g} gradients; gradients to a "
+            f"standard error of 5 %: {cost['free']:.2g} with an exact baseline for free, {cost['estimated']:.2g} with "
+            f"an estimated one. A baseline of four minibatches is uncertain by {cost['four_batches']:.0%} of λ_n."
+        )
+        rows = []
+        for label, kernel in (("default", None), ("SGLD()", SGLD())):
+            r = records.get({"case": name, "by": label}, lambda c=case, k=kernel: ours(c, k))
+            apart = (r["value"] - exact) / np.hypot(r["std_error"], of_exact)
+            ratios = [f"{cost[key] / r['evaluations']:.2g}" for key in ("free", "estimated")]
+            value = f"{r['value']:.2f} ± {r['std_error']:.2f} ({r['std_error'] / r['value']:.1%})"
+            verdicts, seconds = ", ".join(r["verdicts"]), f"{r['seconds']:.0f}"
+            cells = (f"{label}: {r['kernel']}", value, f"{apart:+.1f}", verdicts, f"{r['evaluations']:.2g}")
+            rows.append(" | ".join([*cells, *ratios, seconds]))
+        print_table(
+            "ours | λ̂ | joint s.e. from exact | verdicts | gradients | plain's, exact baseline ÷ ours | "
+            "estimated baseline ÷ ours | s",
+            rows,
+        )

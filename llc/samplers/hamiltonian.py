@@ -1,0 +1,59 @@
+"""What kernels on Hamiltonian trajectories share: the leapfrog, and how its step adapts."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+ADAPTATION = 1.0  # of the log step size, in the first step; it decays as steps^−0.6
+
+
+class Phase(NamedTuple):
+    """A point of a trajectory: position, momentum, and what was looked up there, with the potential's gradient."""
+
+    position: Float[Array, "*replicas d"]
+    momentum: Float[Array, "*replicas d"]
+    gradient: Float[Array, "*replicas d"]
+    seen: Any
+
+
+def leapfrog(
+    look: Callable[[Array], tuple[Array, Any]], start: Phase, step_size: Float[Array, "..."], num_leapfrogs: Any
+) -> Phase:
+    """The leapfrog of unit mass, p ← p − ε/2 ∇U, v ← v + ε p, p ← p − ε/2 ∇U; `look` gives ∇U and what else it saw.
+
+    It keeps volume and can be run backwards whatever field stands for ∇U, so long as that depends on v alone.
+    """
+
+    def step(_: Any, phase: Phase) -> Phase:
+        momentum = phase.momentum - 0.5 * step_size * phase.gradient
+        position = phase.position + step_size * momentum
+        gradient, seen = look(position)
+        return Phase(position, momentum - 0.5 * step_size * gradient, gradient, seen)
+
+    return jax.lax.fori_loop(0, num_leapfrogs, step, start)
+
+
+def adapted(
+    log_step_size: Float[Array, "..."], accept_prob: Float[Array, "..."], target: float, age: Int[Array, ""]
+) -> Float[Array, "..."]:
+    """A step size nearer to its target acceptance (Robbins & Monro 1951)."""
+    return log_step_size + ADAPTATION * (1.0 + age) ** -0.6 * (accept_prob - target)
+
+
+def acceptance(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
+    """min(1, e^x); 0 where a trajectory left for infinity."""
+    return jnp.nan_to_num(jnp.exp(jnp.minimum(log_ratio, 0.0)), nan=0.0)
+
+
+def check_target(target_accept_prob: float) -> None:
+    """Refuse a target that adaptation could not reach.
+
+    Raises:
+        ValueError: it is not between 0 and 1.
+    """
+    if not 0 < target_accept_prob < 1:
+        msg = f"target_accept_prob={target_accept_prob}; it must be between 0 and 1, 0.8 for instance."
+        raise ValueError(msg)
