@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llc import checkpoints, samplers, zoo
     from llc.draws.draw import draw
+    from llc.estimators.calibrate import Calibration, calibrate
     from llc.estimators.estimate import estimate
     from llc.estimators.evidence import free_energy, waic, wbic
     from llc.estimators.example_losses import per_example_losses
@@ -37,6 +38,8 @@ _HOMES = {
     "draw": "llc.draws.draw",
     "estimate": "llc.estimators.estimate",
     "Estimate": "llc.estimators.result",
+    "calibrate": "llc.estimators.calibrate",
+    "Calibration": "llc.estimators.calibrate",
     "free_energy": "llc.estimators.evidence",
     "wbic": "llc.estimators.evidence",
     "waic": "llc.estimators.evidence",
@@ -57,6 +60,7 @@ _HOMES = {
 
 __all__ = [
     "Bernoulli",
+    "Calibration",
     "Categorical",
     "Estimate",
     "Gaussian",
@@ -65,6 +69,7 @@ __all__ = [
     "Problem",
     "Relative",
     "bayesian_influence",
+    "calibrate",
     "checkpoints",
     "draw",
     "estimate",

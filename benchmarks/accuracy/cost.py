@@ -1,8 +1,8 @@
 """Gradients of one example to a standard error of 5 %: ours by default, and plain minibatch SGLD as peers run it.
 
 Plain SGLD here is the minibatch gradient and minibatch losses less a baseline that is one number, at the step size
-where its bias is 5 %, which a fit through a ladder of step sizes tells from the exact value. That value comes from NUTS
-(benchmarks/control_variate.py and digits.py). Its cost is that of 4 chains' warm-up, four relaxation times of the
+where its bias is 5 %, which a line through a ladder of step sizes tells from the exact value. That value comes from
+NUTS (benchmarks/control_variate.py and digits.py). Its cost is that of 4 chains' warm-up, four relaxation times of the
 flattest direction, and of as many draws as the measured variance asks for (s.e. ∝ 1/√draws). The baseline is one of:
 exact, and for free; or the mean of minibatch losses at w*, at a third of a gradient an example, in the best proportion.
 """
@@ -13,13 +13,14 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from records import Records, print_table
+from scipy.optimize import nnls
 
 import llc
 from llc.digits import digits_problem, initialize, train
 from llc.estimators.uncertainty import mean_with_error
 from llc.samplers import SGLD
 
-GOAL = 0.05  # both the bias and the standard error, as parts of λ̂
+GOAL = 0.05  # both the bias and the standard error, as parts of λ_n
 NUM_CHAINS, BATCH = 4, 128
 _RELAXATIONS = 4.0  # of the flattest direction, 1/step_size steps each: e⁻⁴ of the way is left
 
@@ -49,7 +50,8 @@ def deep_linear() -> Case:
     return Case(entry.problem, entry.params, 10.0, (8.556, 0.074), (1e-4, 2e-4, 4e-4), 1000, 40)
 
 
-CASES = {"digits": digits, "DLN (5, 4, 5)": deep_linear}
+CASES = {"DLN (5, 4, 5)": deep_linear, "digits": digits}
+KERNELS = {"DLN (5, 4, 5)": {"default": None}, "digits": {"default": None, "SGLD()": SGLD()}}
 
 
 def evaluations(estimate: llc.Estimate) -> float:
@@ -98,7 +100,6 @@ def plain(case: Case) -> dict[str, Any]:
         for name in ("full_loss_difference", "loss_difference")
     }
     return {
-        "step_sizes": list(case.step_sizes),
         "full": [[mean.value, mean.std_error] for mean in means["full_loss_difference"]],
         "unpaired": [[mean.value, mean.std_error] for mean in means["loss_difference"]],
         "steps": NUM_CHAINS * case.draws * case.thinning,
@@ -106,31 +107,35 @@ def plain(case: Case) -> dict[str, Any]:
     }
 
 
-def price(found: dict[str, Any], exact: float) -> dict[str, float]:
-    """What plain SGLD costs at the step size where it is 5 % off."""
+def price(found: dict[str, Any], exact: float, goal: float = GOAL) -> dict[str, float]:
+    """What plain SGLD costs to a bias and a standard error that are each this part of λ_n."""
     sizes, (value, error) = np.array(found["step_sizes"]), np.array(found["full"]).T
-    weight = 1 / error**2
-    slope = np.sum(weight * sizes * (value - exact)) / np.sum(weight * sizes**2)  # bias = slope · ε
-    step_size = GOAL * exact / slope
-    variance = (GOAL * exact) ** 2
-    of_steps = np.square([error for _, error in found["unpaired"]]).mean() * found["steps"]
+    slope = np.sum(sizes * (value - exact) / error**2) / np.sum((sizes / error) ** 2)  # bias = slope · ε
+    step_size = goal * exact / slope
+    # of one step: the batch's noise, and the chain's own, which lasts 1/ε steps
+    variances = np.array([error**2 for _, error in found["unpaired"]]) * found["steps"]
+    shares, _ = nnls(np.stack([np.ones_like(sizes), 1 / sizes], axis=1) / variances[:, None], np.ones_like(sizes))
+    of_step, of_baseline = shares[0] + shares[1] / step_size, found["baseline_variance"]
+    mixed, variance = np.sqrt(of_step * of_baseline / 3), (goal * exact) ** 2
     warmup = NUM_CHAINS * _RELAXATIONS / step_size * BATCH
-    of_baseline, mixed = found["baseline_variance"], np.sqrt(of_steps * found["baseline_variance"] / 3)
     return {
         "step_size": step_size,
         "warmup": warmup,
-        "free": warmup + of_steps / variance * BATCH,
-        "estimated": warmup + (of_steps + mixed + (of_baseline + 3 * mixed) / 3) / variance * BATCH,
+        "free": warmup + of_step / variance * BATCH,
+        "estimated": warmup + (of_step + mixed + (of_baseline + 3 * mixed) / 3) / variance * BATCH,
         "four_batches": float(np.sqrt(of_baseline / 4) / exact),
     }
 
 
 def report(records: Records) -> None:
-    """Ours by default, ours by SGLD, and plain SGLD, for each network."""
-    for name, make in CASES.items():
-        case = make()
-        exact, of_exact = case.exact
-        found = records.get({"case": name, "by": "plain"}, lambda c=case: plain(c))
+    """Ours and plain SGLD, for each network."""
+    cases = {name: make() for name, make in CASES.items()}
+    peers = {
+        name: records.get({"case": name, "by": "plain", "step_sizes": list(case.step_sizes)}, lambda c=case: plain(c))
+        for name, case in cases.items()
+    }
+    for name, found in peers.items():
+        exact, of_exact = cases[name].exact
         cost = price(found, exact)
         print(f"\n{name}: exact {exact} ± {of_exact}")
         sizes = zip(found["step_sizes"], found["full"], found["unpaired"], strict=True)
@@ -142,16 +147,17 @@ def report(records: Records) -> None:
             f"an estimated one. A baseline of four minibatches is uncertain by {cost['four_batches']:.0%} of λ_n."
         )
         rows = []
-        for label, kernel in (("default", None), ("SGLD()", SGLD())):
-            r = records.get({"case": name, "by": label}, lambda c=case, k=kernel: ours(c, k))
+        for label, kernel in KERNELS[name].items():
+            r = records.get({"case": name, "by": label}, lambda c=cases[name], k=kernel: ours(c, k))
             apart = (r["value"] - exact) / np.hypot(r["std_error"], of_exact)
             ratios = [f"{cost[key] / r['evaluations']:.2g}" for key in ("free", "estimated")]
+            precise = price(found, exact, r["std_error"] / exact)["free"] / r["evaluations"]
             value = f"{r['value']:.2f} ± {r['std_error']:.2f} ({r['std_error'] / r['value']:.1%})"
             verdicts, seconds = ", ".join(r["verdicts"]), f"{r['seconds']:.0f}"
             cells = (f"{label}: {r['kernel']}", value, f"{apart:+.1f}", verdicts, f"{r['evaluations']:.2g}")
-            rows.append(" | ".join([*cells, *ratios, seconds]))
+            rows.append(" | ".join([*cells, *ratios, f"{precise:.2g}", seconds]))
         print_table(
             "ours | λ̂ | joint s.e. from exact | verdicts | gradients | plain's, exact baseline ÷ ours | "
-            "estimated baseline ÷ ours | s",
+            "estimated baseline ÷ ours | plain's to our standard error, exact baseline ÷ ours | s",
             rows,
         )

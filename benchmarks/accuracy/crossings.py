@@ -15,7 +15,7 @@ from records import Records, print_table
 
 import llc
 
-N, NOISE, INPUT_SCALE, GAMMA, SEEDS = 1000, 0.25, 2.0, 1.0, 3
+N, NOISE, INPUT_SCALE, GAMMA, SEEDS = 1000, 0.25, 2.0, 1.0, 2
 # (a, b): the notebook's SGLD and SGNHT
 NOTEBOOK = {
     (0, 1): (0.524100, 0.524466),

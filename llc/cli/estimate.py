@@ -3,16 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-from llc import checkpoints
+from llc import checkpoints, samplers
 from llc.cli.problem_file import load_problem
 from llc.cli.show import show_estimate
 from llc.draws.storage import check_destination, save
 from llc.estimators.estimate import estimate
 from llc.estimators.result import Estimate
 from llc.posterior.localization import Relative
-from llc.samplers import MALA, NUTS, SGLD
 
 _PICTURES = (".png", ".svg", ".pdf")
+
+
+_STOCHASTIC = {
+    "sgld": samplers.SGLD,
+    "preconditioned_sgld": samplers.PreconditionedSGLD,
+    "underdamped_langevin": samplers.UnderdampedLangevin,
+    "sghmc": samplers.SGHMC,
+    "sgnht": samplers.SGNHT,
+}
+_EXACT = {"replica_exchange": samplers.ReplicaExchange, "hmc": samplers.HMC, "nuts": samplers.NUTS}
 
 
 def build_kernel(name: str, step_size: float | None, gradient: str) -> Any:
@@ -22,18 +31,19 @@ def build_kernel(name: str, step_size: float | None, gradient: str) -> Any:
         ValueError: the name is unknown, or MALA has no step size.
     """
     if name == "auto":
-        return None if step_size is None and gradient == "control_variate" else SGLD(step_size, gradient=gradient)
-    if name == "sgld":
-        return SGLD(step_size, gradient=gradient)
-    if name == "nuts":
-        return NUTS() if step_size is None else NUTS(step_size)
+        asked = step_size is not None or gradient != "control_variate"
+        return samplers.SGLD(step_size, gradient=gradient) if asked else None
+    if name in _STOCHASTIC:
+        return _STOCHASTIC[name](step_size, gradient=gradient)
+    if name in _EXACT:
+        return _EXACT[name]() if step_size is None else _EXACT[name](step_size)
     if name != "mala":
-        msg = f"--kernel {name}: it must be auto, sgld, mala or nuts."
+        msg = f"--kernel {name}: it must be {', '.join(('auto', *_STOCHASTIC, *_EXACT))} or mala."
         raise ValueError(msg)
     if step_size is None:
         msg = "--kernel mala needs --step-size; take one that accepts 50 to 90 % of its proposals."
         raise ValueError(msg)
-    return MALA(step_size)
+    return samplers.MALA(step_size)
 
 
 def run_estimate(

@@ -45,7 +45,13 @@ def demo(
 def estimate(
     problem: Annotated[Path, typer.Argument(help="A Python file that defines `problem`, or a function of that name.")],
     checkpoint: Annotated[Path, typer.Argument(help=".npz, .safetensors, .eqx, .pt, or an Orbax folder.")],
-    kernel: Annotated[str, typer.Option(help="auto, sgld, mala or nuts.")] = "auto",
+    kernel: Annotated[
+        str,
+        typer.Option(
+            help="auto; replica_exchange, hmc, nuts, mala; sgld, preconditioned_sgld, sghmc, sgnht,"
+            " underdamped_langevin."
+        ),
+    ] = "auto",
     step_size: Annotated[
         float | None, typer.Option(help="In whitened coordinates, without unit; chosen if not given.")
     ] = None,
@@ -55,6 +61,9 @@ def estimate(
         float | None, typer.Option(help="γ, one number; relative to each leaf if not given.")
     ] = None,
     radius: Annotated[float, typer.Option(help="Radius of the relative localisation.")] = 1.0,
+    mask: Annotated[
+        list[str] | None, typer.Option(help='What may move, as a pattern of paths: "layers/0/*". May be repeated.')
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples a minibatch; at most 128 if not given.")] = None,
     num_chains: Annotated[int, typer.Option(help="Chains, for each step size.")] = 4,
     num_warmup: Annotated[int | None, typer.Option(help="Warm-up of each chain; chosen if not given.")] = None,
@@ -92,6 +101,7 @@ def estimate(
         rng_key=seed,
         kernel=build_kernel(kernel, step_size, gradient),
         nbeta=nbeta,
+        mask=mask or None,
         batch_size=batch_size,
         num_chains=num_chains,
         num_warmup=num_warmup,

@@ -17,13 +17,13 @@ from jaxtyping import Array, Float
 from llc.draws.draw import Chains, advance, as_key, start_chains
 from llc.posterior.curvature import largest_curvature
 from llc.posterior.local_posterior import DEFAULT_BATCH_SIZE, LocalPosterior
-from llc.samplers import HMC, NUTS, SGLD, ReplicaExchange
+from llc.samplers import HMC, NUTS, SGHMC, SGLD, SGNHT, ReplicaExchange, UnderdampedLangevin
 from llc.samplers.kernel import Kernel
 
 LADDER = (1.0, 0.5, 0.25)  # step sizes of an extrapolation, against the largest
 MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
 
-_CAUTION = 0.3  # the largest step size as a part of the stability limit 4 / (1 + nβ h̃_max)
+CAUTION = 0.3  # the largest step size as a part of the stability limit 4 / (1 + nβ h̃_max)
 _WARMUP_TIME = 4.0  # relaxation times 1/ε of the flattest direction, after which E‖v‖² is within e⁻⁴ of its value
 _CHECKS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)  # parts of the warm-up after which the curvature is looked at again
 _DRAWS_A_CHECK = 20
@@ -31,14 +31,17 @@ _CURVATURE_POINTS = 12
 _DRAWS_PER_RELAXATION = 20
 _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
 
+_MOMENTUM = (SGHMC, SGNHT, UnderdampedLangevin)  # whose step is a time: the square root of ε
+_ALWAYS = 2**31 - 1  # steps of adaptation, until it is ended
 _FEW_EXAMPLES = 4096
 _FORCE_EXAMPLES = 1024
 _FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
 _LEAST_SWAP_PROB = 0.2  # below it a ladder of temperatures has too few
 _WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the others
 # Work is counted in flops, of which a processor core does some 2e10 a second.
-_AFFORDABLE = 3e12  # for NUTS to be chosen
-_DEFAULT_BUDGET = 2e12  # for an estimate, unless a budget is given
+_AFFORDABLE = 1e12  # for replica exchange to be chosen
+_FLOPS_A_BYTE = 5.0  # that could be done while a byte is moved
+DEFAULT_BUDGET = 2e12  # for an estimate, unless a budget is given
 _STEP_OVERHEAD = 1e5  # what a step costs besides its arithmetic, in the same currency
 
 
@@ -57,7 +60,7 @@ class Effort(NamedTuple):
 
 def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, str]:
     """The kernel that the cost of full-data gradients allows, and why: replica exchange, HMC, or SGLD on a ladder."""
-    gradient, exchange = full_gradient_flops(posterior), ReplicaExchange()
+    gradient, exchange = full_gradient_cost(posterior), ReplicaExchange()
 
     def work(kernel: Kernel, steps: int) -> float:
         seen = posterior.with_batch_size(choose_batch_size(kernel, posterior.n))
@@ -70,9 +73,9 @@ def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, s
     hmc = HMC(0.5 / math.sqrt(curvature_at_center(posterior)))
     effort = work(hmc, _FEWEST_TRAJECTORIES)
     why += f", over {_AFFORDABLE:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
-    if effort <= _DEFAULT_BUDGET:
-        return hmc, f"HMC: {why}, within {_DEFAULT_BUDGET:.0e}"
-    return SGLD(), f"SGLD: {why}, over {_DEFAULT_BUDGET:.0e}"
+    if effort <= DEFAULT_BUDGET:
+        return hmc, f"HMC: {why}, within {DEFAULT_BUDGET:.0e}"
+    return SGLD(), f"SGLD: {why}, over {DEFAULT_BUDGET:.0e}"
 
 
 def choose_batch_size(kernel: Kernel, n: int) -> int:
@@ -92,13 +95,14 @@ def first_draws(kernel: Kernel) -> int:
     return {ReplicaExchange: 4000, HMC: 300}.get(type(kernel), 1000)
 
 
-def full_gradient_flops(posterior: LocalPosterior) -> float:
-    """Floating-point operations of one full-data gradient, as the compiler counts them."""
+def full_gradient_cost(posterior: LocalPosterior) -> float:
+    """Work of one full-data gradient: its flops, or where small arrays are moved more than multiplied, 5 a byte."""
     v = jnp.zeros(posterior.dimension)
     lowered = _full_gradient.lower(posterior, v).lowered  # pyright: ignore[reportFunctionMemberAccess]
     analysis = lowered.cost_analysis() or {}
     blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
-    return blocks * float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
+    flops = float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
+    return blocks * max(flops, _FLOPS_A_BYTE * float(analysis.get("bytes accessed", 0.0)))
 
 
 def affordable_steps(
@@ -111,10 +115,10 @@ def affordable_steps(
     """
     evaluations = kernel.evaluations_per_step(posterior)
     if max_gradient_evaluations is None:
-        arithmetic = num_chains * evaluations / posterior.n * full_gradient_flops(posterior)
+        arithmetic = num_chains * evaluations / posterior.n * full_gradient_cost(posterior)
         passes = evaluations / (posterior.n if kernel.records_full_loss else posterior.batch_size)
         overhead = _STEP_OVERHEAD * num_chains * passes
-        return max(1, int(_DEFAULT_BUDGET / (arithmetic + overhead)))
+        return max(1, int(DEFAULT_BUDGET / (arithmetic + overhead)))
     steps = max_gradient_evaluations / (evaluations * num_chains)
     if steps < 1:
         msg = (
@@ -190,15 +194,23 @@ def warm_up_ladder(
     ladder warms up at its largest step, which spreads the fastest.
     """
     key = jax.random.fold_in(as_key(rng_key), halvings)
-    largest = lambda positions: float(largest_curvature(posterior, positions, key).max())
-    limit = lambda: _CAUTION * 4 / curvature * 0.5**halvings
     noise = jax.random.normal(key, (_CURVATURE_POINTS, posterior.dimension))
+
+    def largest(positions: Array) -> float:
+        return float(largest_curvature(posterior, positions, key, preconditioner).max())
+
+    def limit() -> float:
+        share = CAUTION * 4 / curvature
+        return (math.sqrt(share) if isinstance(kernel, _MOMENTUM) else share) * 0.5**halvings
+
+    preconditioner = None
     curvature = at_center = largest(jnp.zeros_like(noise))
     # a first step of that size would meet another curvature already
-    curvature = max(curvature, largest(math.sqrt(limit()) * noise))
+    curvature = max(curvature, largest(math.sqrt(CAUTION * 4 / curvature) * noise))
     step_size, time, steps = limit(), 0.0, 0
     same, ladder = jnp.ones(len(LADDER)), jnp.asarray(LADDER)
-    chains = start_chains(_at(kernel, step_size * same), posterior, key, num_chains=effort.num_chains, num_warmup=0)
+    kernels = _at(kernel, step_size * same)
+    chains = start_chains(kernels, posterior, key, num_chains=effort.num_chains, num_warmup=_ALWAYS)
     positions = jnp.zeros_like(noise)
     for part in _CHECKS:
         by_time, given = (part * _WARMUP_TIME - time) / step_size, effort.num_warmup
@@ -212,10 +224,12 @@ def warm_up_ladder(
         positions = chains.states.position.reshape(-1, posterior.dimension)
         if chains.interrupted or not within_prior(positions):
             break
-        curvature = max(
-            curvature, largest(positions[jnp.linspace(0, len(positions) - 1, _CURVATURE_POINTS).astype(int)])
-        )
-        step_size = min(step_size, limit())
+        looked_at = positions[jnp.linspace(0, len(positions) - 1, _CURVATURE_POINTS).astype(int)]
+        if hasattr(chains.states, "preconditioner"):
+            # it has changed: what was seen of the curvature under another is of no use
+            preconditioner, curvature = chains.states.preconditioner.diagonal.mean(axis=(0, 1)), 0.0
+        curvature = max(curvature, largest(looked_at))
+        step_size = limit() if preconditioner is not None else min(step_size, limit())
         chains = chains._replace(kernel=_at(kernel, step_size * same))
     choices = {
         "curvature_at_center": at_center,
@@ -225,12 +239,19 @@ def warm_up_ladder(
         "halvings": halvings,
         "stable": int(within_prior(positions)),
     }
-    return chains._replace(kernel=_at(kernel, step_size * ladder)), choices
+    return _frozen(chains)._replace(kernel=_at(kernel, step_size * ladder)), choices
 
 
 def within_prior(positions: Float[Array, "points d"]) -> bool:
     """Whether chains are where the localising prior N(0, I) could have put them, and not on their way to infinity."""
     return bool((jnp.square(positions).sum(axis=1) < 4 * positions.shape[1] + 100).all())
+
+
+def _frozen(chains: Chains) -> Chains:
+    """The end of adaptation."""
+    if not hasattr(chains.states, "warmup_left"):
+        return chains
+    return chains._replace(states=chains.states._replace(warmup_left=jnp.zeros_like(chains.states.warmup_left)))
 
 
 @eqx.filter_jit

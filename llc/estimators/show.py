@@ -1,7 +1,7 @@
 """How results show themselves: numbers with as many digits as their error allows, tables, and JSON."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.stats import norm
@@ -9,6 +9,7 @@ from scipy.stats import norm
 from llc.estimators.uncertainty import Mean
 
 
+@runtime_checkable
 class Uncertain(Protocol):
     """Anything with a value and its standard error."""
 

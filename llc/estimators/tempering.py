@@ -53,7 +53,7 @@ class Mixture(NamedTuple):
         True
         """
         num_draws, blocks = len(self.losses), self._blocks()
-        log_weights = np.concatenate([-nbeta * x - logsumexp(self._logits(x), axis=2) for x in blocks])
+        log_weights = np.concatenate([-nbeta * x - np.asarray(logsumexp(self._logits(x), axis=2)) for x in blocks])
         free_energy = float(np.log(num_draws) - logsumexp(log_weights))
         weights = np.exp(log_weights + free_energy)
         loss = float(np.sum(weights * self.losses) / num_draws)

@@ -17,22 +17,29 @@ _NUM_PROBES = 64
 
 @eqx.filter_jit
 def largest_curvature(
-    posterior: LocalPosterior, positions: Float[Array, "points d"], rng_key: Array
+    posterior: LocalPosterior,
+    positions: Float[Array, "points d"],
+    rng_key: Array,
+    preconditioner: Float[Array, "d"] | None = None,
 ) -> Float[Array, "points"]:
-    """1 + nβ h̃_max at each point, by Lanczos on Hessian-vector products (Golub & Van Loan, §10.1).
+    """1 + nβ h̃_max at each point, h̃ the eigenvalues of ∇²L, by Lanczos (Golub & Van Loan, §10.1).
 
-    At most 4096 examples are looked at, the same ones at each point.
+    With a diagonal preconditioner G, a bound on the largest eigenvalue of G^{1/2} (I + nβ ∇²L) G^{1/2}. At most 4096
+    examples are looked at, the same ones at each point.
     """
     start_key, example_key = jax.random.split(rng_key)
     start = jax.random.normal(start_key, (posterior.dimension,))
     lanczos = decomp.tridiag_sym(min(_NUM_PRODUCTS, posterior.dimension), reortho="full")
+    diagonal = jnp.ones(posterior.dimension) if preconditioner is None else preconditioner
+    scale = jnp.sqrt(diagonal)
 
     def at(v: Float[Array, "d"]) -> Float[Array, ""]:
-        tridiagonal = lanczos(_hessian_product(posterior, v, example_key), start).J_small
+        product = _hessian_product(posterior, v, example_key)
+        tridiagonal = lanczos(lambda x: scale * product(scale * x), start).J_small
         # a loss that is flat to second order ends the recursion at once, in 0/0
         return jnp.linalg.eigvalsh(jnp.nan_to_num(jnp.asarray(tridiagonal))).max()
 
-    return 1.0 + posterior.nbeta * jnp.maximum(jax.lax.map(at, positions), 0.0)
+    return diagonal.max() + posterior.nbeta * jnp.maximum(jax.lax.map(at, positions), 0.0)
 
 
 @eqx.filter_jit

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-_NEGLIGIBLE = 1e-16  # of the largest leaf's mean square: rounding, to be taken for a leaf of zeros
+_NEGLIGIBLE = 1e-24  # of the largest leaf's mean square: to be taken for a leaf of zeros
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def adapted(
 
 def acceptance(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
     """min(1, e^x); 0 where a trajectory left for infinity."""
-    return jnp.nan_to_num(jnp.exp(jnp.minimum(log_ratio, 0.0)), nan=0.0)
+    # compared, since XLA on CPU may lose a NaN in `minimum` (openxla/xla#21461), and then takes every such trajectory
+    return jnp.where(log_ratio < 0, jnp.exp(log_ratio), jnp.where(log_ratio >= 0, 1.0, 0.0))
 
 
 def check_target(target_accept_prob: float) -> None:

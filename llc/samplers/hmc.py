@@ -85,7 +85,7 @@ class HMC(Kernel):
         v = start(posterior, start_key, init_params, self.step_size)
         zero, one = jnp.zeros((), v.dtype), jnp.ones((), v.dtype)
         loss, nothing = posterior.loss_difference(v), jnp.zeros(len(posterior.sizes), v.dtype)
-        counts = jnp.asarray(0), jnp.asarray(num_warmup)
+        counts = jnp.asarray(0, jnp.int32), jnp.asarray(num_warmup, jnp.int32)
         return HMCState(v, loss, nothing, zero, one, jnp.log(self.step_size), *counts, rng_key)
 
     def sample(self, state: HMCState, model_args: tuple[LocalPosterior], model_kwargs: Any) -> HMCState:

@@ -16,7 +16,7 @@ class StochasticGradientKernel(Kernel):
     """A kernel that follows an estimate of the gradient, "control_variate", "anchored", "minibatch" or "full"."""
 
     gradient: eqx.AbstractVar[str]
-    stability: eqx.AbstractClassVar[str]
+    stability: ClassVar[str]
 
     records_full_loss: ClassVar[bool] = False
 

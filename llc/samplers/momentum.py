@@ -1,7 +1,7 @@
 """What kernels with a momentum share: their state, its start, and friction.
 
-Gradient noise of variance N heats them by hN/2C, where SGLD of ε = h² is heated by εN/4: they want full gradients, large
-batches or more friction. On a 64-16-10 tanh network trained on digits (λ̂ = 39.5) the full gradient at h = 0.1 is
+Gradient noise of variance N heats them by hN/2C, where SGLD of ε = h² is heated by εN/4: they want full gradients,
+large batches or more friction. On a 64-16-10 tanh network trained on digits (λ̂ = 39.5) the full gradient at h = 0.1 is
 without bias; batches of 128 with the control variate give 54 at h = 0.05, and 41 with friction 8.
 """
 

@@ -112,10 +112,10 @@ class ReplicaExchange(Kernel):
         else:
             position = jnp.broadcast_to(posterior.whiten(init_params), noise.shape)
         log_step = jnp.log(self.step_size) - 0.0 * temperature
-        ladder = Ladder(temperature, log_step, jnp.zeros(temperature.size - 1), jnp.asarray(0))
+        ladder = Ladder(temperature, log_step, jnp.zeros(temperature.size - 1), jnp.asarray(0, jnp.int32))
         replicas = Replicas(position, _looked_up(posterior, position))
         ones = jnp.ones_like(temperature)
-        counts = jnp.asarray(0), jnp.asarray(num_warmup)
+        counts = jnp.asarray(0, jnp.int32), jnp.asarray(num_warmup, jnp.int32)
         return _state(self, posterior, replicas, ladder, ones, ones[1:], counts, rng_key)
 
     def sample(

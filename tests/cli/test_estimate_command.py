@@ -64,7 +64,7 @@ def test_a_function_named_problem_will_do(workplace, llcoef):
         (("problem.py", "integers.npz"), ["integers.npz"]),
         (("problem.py", "nan.npz"), ["nan.npz"]),
         (("problem.py", "step_000100.npz", "--batch-size", "501"), ["batch_size=501 exceeds n=500"]),
-        (("problem.py", "step_000100.npz", "--kernel", "hmc"), ["hmc", "auto, sgld, mala or nuts"]),
+        (("problem.py", "step_000100.npz", "--kernel", "hamilton"), ["hamilton", "auto, sgld"]),
         (("problem.py", "step_000100.npz", "--kernel", "mala"), ["mala needs --step-size"]),
         (("problem.py", "step_000100.npz", "--gradient", "svrg"), ["svrg", "control_variate"]),
         (("problem.py", "step_000100.npz", "--out", "draws.txt"), ["draws.txt", ".nc or .zarr"]),

@@ -36,7 +36,7 @@ def test_nothing_needs_to_be_chosen(problem, kernel):
     assert result.std_error <= 0.05 * result.value
     assert result.nbeta == pytest.approx(2000 / np.log(2000))
     assert "converged" in result.verdicts
-    assert result.settings["kernel"] == ("NUTS" if kernel is None else "SGLD")
+    assert result.settings["kernel"] == ("HMC" if kernel is None else "SGLD")
 
 
 def test_precision_is_what_was_asked_for(problem):

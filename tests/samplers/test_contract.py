@@ -13,7 +13,17 @@ from numpyro.infer.mcmc import MCMCKernel
 from llc.posterior.gradients import check_gradient
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import Problem
-from llc.samplers import MALA, NUTS, SGHMC, SGLD, SGNHT, PreconditionedSGLD, UnderdampedLangevin
+from llc.samplers import (
+    HMC,
+    MALA,
+    NUTS,
+    SGHMC,
+    SGLD,
+    SGNHT,
+    PreconditionedSGLD,
+    ReplicaExchange,
+    UnderdampedLangevin,
+)
 
 N, STEP, KEY = 24, 0.02, jax.random.key(0)
 CENTER = {"layers": [{"w": jnp.full((2, 3), 0.3)}, (jnp.full(3, -0.4), 0.2)]}
@@ -29,6 +39,8 @@ KERNELS |= {
 }
 KERNELS |= {"MALA": lambda step_size: MALA(step_size=step_size)}
 KERNELS |= {"NUTS": lambda step_size: NUTS(step_size=step_size, max_tree_depth=3)}
+KERNELS |= {"HMC": lambda step_size: HMC(step_size=step_size, gradient="full", max_leapfrogs=4)}
+KERNELS |= {"ReplicaExchange": lambda step_size: ReplicaExchange(step_size, num_replicas=3, num_leapfrogs=2)}
 
 traces = collections.Counter()
 
@@ -93,9 +105,9 @@ def test_one_compilation_for_other_step_sizes_keys_centers_and_data(make):
     ends += [walk(make(STEP), posterior, state, six) for posterior in others]
     ends += [walk(make(STEP / 2), POSTERIOR, state, six), walk(make(STEP), POSTERIOR, elsewhere, six)]
     assert traces["loss"] == 0
-    # and none of them was answered with another's; NUTS has its step size in its state
-    different = len({float(end.position[0, 0]) for end in ends})
-    assert different == len(ends) - isinstance(make(STEP), NUTS)
+    # and none of them was answered with another's; kernels that adapt their step size have it in their state
+    different = len({float(end.loss_difference[0]) for end in ends})
+    assert different == len(ends) - isinstance(make(STEP), NUTS | HMC | ReplicaExchange)
 
 
 def test_a_restart_continues_bit_for_bit(make):
@@ -115,24 +127,27 @@ def is_key(leaf):
 def test_it_measures_what_it_says(make):
     kernel, before = make(STEP), run(make(STEP))
     state = walk(kernel, POSTERIOR, before, jnp.asarray(1))
-    # SGLD looks where it stood, kernels of a full loss where they went
+    # SGLD looks where it stood, kernels of a full loss where they went; HMC's forces are those of where it stood
     v = (state if kernel.records_full_loss else before).position[0]
     assert state.virial.shape == (2, 3)
     if kernel.records_full_loss or kernel.gradient == "full":
         np.testing.assert_allclose(state.loss_difference[0], POSTERIOR.loss_difference(v), rtol=1e-3, atol=1e-6)
+        v = before.position[0] if isinstance(kernel, HMC) else v
         slopes = v * jax.grad(POSTERIOR.potential)(v)
         np.testing.assert_allclose(
             state.virial[0], [slopes[:6].sum(), slopes[6:9].sum(), slopes[9]], rtol=1e-3, atol=1e-4
         )
         assert (state.gradient_evaluations >= N).all()
-        assert (state.gradient_evaluations % N == 0).all()
+        assert (state.gradient_evaluations % N == (N // 3 if isinstance(kernel, HMC) else 0)).all()
     else:
         per_example = {"minibatch": 1, "control_variate": 2, "anchored": 3}[kernel.gradient]
         np.testing.assert_array_equal(state.gradient_evaluations, 4 * per_example)
 
 
 @pytest.mark.parametrize("step_size", [-1.0, jnp.array(-1.0), np.nan, np.inf, [], np.ones((1, 1))])
-@pytest.mark.parametrize("kernel", [SGLD, PreconditionedSGLD, SGHMC, SGNHT, UnderdampedLangevin, MALA, NUTS])
+@pytest.mark.parametrize(
+    "kernel", [SGLD, PreconditionedSGLD, SGHMC, SGNHT, UnderdampedLangevin, MALA, NUTS, HMC, ReplicaExchange]
+)
 def test_step_sizes_that_are_none(kernel, step_size):
     with pytest.raises(ValueError, match="it must be a number ≥ 0"):
         kernel(step_size=step_size)

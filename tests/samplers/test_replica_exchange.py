@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arviz_stats.base import array_stats
-from scipy.integrate import quad
 from scipy.linalg import hadamard
 
 from llc.posterior.gradients import full_estimate
@@ -19,7 +18,6 @@ from llc.samplers.replica_exchange import Replicas
 from llc.zoo.quadrature import product
 
 D, SCALES = 5, np.array([2e4, 2e3, 2e2, 20.0, 1.0])  # nβ h in whitened coordinates
-COVARIANCE = np.diag(1 / (1 + SCALES))
 NBETA, GAMMA = 50.0, 2.0
 # gradients of an example: h w + x, which no kernel of full-data gradients may see
 DATA = jnp.asarray(hadamard(8)[:, 1 : D + 1] * 0.5, jnp.float32)
@@ -30,19 +28,24 @@ QUADRATIC = LocalPosterior(
 
 # losses by the coefficients of their terms, so that they share a program, and nβ E[L]
 SINGULAR = {
-    "cross": ([0.5, 0.0, 0.0], partial(product, [(1, 1, 0.0)] * 2, 1.0)),
-    "flat cross": ([0.0, 0.5, 0.0], partial(product, [(1, 2, 0.0)] * 2, 1.0)),
-    "quartic": ([0.0, 0.0, 1.0], lambda nbeta, gamma: 2 * product([(1, 2, 0.0)], 2.0, nbeta, gamma)),
+    "cross": ([0.5, 0.0, 0.0, 0.0, 0.0], partial(product, [(1, 1, 0.0)] * 2, 1.0)),
+    "flat cross": ([0.0, 0.5, 0.0, 0.0, 0.0], partial(product, [(1, 2, 0.0)] * 2, 1.0)),
+    "quartic": ([0.0, 0.0, 1.0, 0.0, 0.0], lambda nbeta, gamma: 2 * product([(1, 2, 0.0)], 2.0, nbeta, gamma)),
 }
 
 
+def overflowing(square, part, xp=jnp):
+    return xp.expm1(square) - xp.expm1(part * square)
+
+
 def singular(w, x):
-    squares = jnp.prod(w**2)
-    return x @ jnp.stack([squares, squares**2, jnp.sum(w**4)])
+    squares, part = jnp.square(w), x[0, 4]
+    crossed = squares[0] * squares[1]
+    return x[:, :4] @ jnp.stack([crossed, crossed**2, jnp.sum(squares**2), overflowing(squares[0], part)])
 
 
-def make_singular(loss, nbeta, gamma):
-    problem = Problem(singular, jnp.tile(jnp.array(SINGULAR[loss][0]), (2, 1)))
+def make_singular(coefficients, nbeta, gamma):
+    problem = Problem(singular, jnp.tile(jnp.array(coefficients), (2, 1)))
     return LocalPosterior(problem, jnp.zeros(2), nbeta=nbeta, localization=gamma)
 
 
@@ -75,7 +78,8 @@ def sample(kernel, posterior, num_chains, num_warmup=500, num_draws=500, thinnin
 def assert_means(draws, references, precision, axes=2):
     """Each mean over axes (chain, draw), or over independent chains, within 4 of its standard errors."""
     draws = np.asarray(draws, np.float64)
-    for values, reference in zip(np.moveaxis(draws.reshape(*draws.shape[:axes], -1), -1, 0), np.ravel(references)):
+    each = np.moveaxis(draws.reshape(*draws.shape[:axes], -1), -1, 0)
+    for values, reference in zip(each, np.ravel(references), strict=True):
         error = values.std() / np.sqrt(values.size)
         if axes == 2:
             error = float(array_stats.mcse(values, chain_axis=0, draw_axis=1, method="mean"))
@@ -83,12 +87,10 @@ def assert_means(draws, references, precision, axes=2):
         assert error < precision
 
 
-def products(positions, covariance=None):
-    """Of all pairs of coordinates, in units in which their means are the identity."""
-    modes = np.asarray(positions, np.float64)
-    if covariance is not None:
-        modes = modes @ np.linalg.inv(np.linalg.cholesky(covariance)).T
-    return modes[..., :, None] * modes[..., None, :]
+def products(positions):
+    """Of all pairs of coordinates."""
+    positions = np.asarray(positions, np.float64)
+    return positions[..., :, None] * positions[..., None, :]
 
 
 def assert_adapted(posterior, ladder, accept_prob, swap_prob):
@@ -115,7 +117,7 @@ def test_a_quadratic_at_every_temperature():
     prior, target = np.moveaxis(positions, 2, 0)
     assert_means(prior, np.zeros(D), 0.02)
     assert_means(products(prior), np.eye(D), 0.02)
-    assert_means(products(target, COVARIANCE), np.eye(D), 0.02)
+    assert_means(products(target * np.sqrt(1 + SCALES)), np.eye(D), 0.02)
     assert_means(virials / D, 1, 0.01)
     # each chain has a ladder of its own
     nbeta = np.asarray(ladder[1][:, :1], np.float64)
@@ -127,67 +129,63 @@ def test_a_quadratic_at_every_temperature():
 @pytest.mark.parametrize(("nbeta", "gamma"), [(144.76, 1.0), (72382.0, 1.0), (1000.0, 100.0)])
 @pytest.mark.parametrize("loss", SINGULAR)
 def test_singular_losses_at_every_temperature(loss, nbeta, gamma):
-    posterior, (_, exact) = make_singular(loss, nbeta, gamma), SINGULAR[loss]
-    ladder, positions, losses, virials, *rates = sample(ReplicaExchange(), posterior, 64)
+    coefficients, exact = SINGULAR[loss]
+    posterior = make_singular(coefficients, nbeta, gamma)
+    ladder, positions, losses, virials, *rates = sample(ReplicaExchange(), posterior, 32)
     assert_adapted(posterior, ladder, *rates)
-    assert_means(products(positions[:, :, 0]), np.eye(2), 0.01)
-    assert_means(virials / 2, 1, 0.01)
+    assert_means(products(positions[:, :, 0]), np.eye(2), 0.015)
+    assert_means(virials / 2, 1, 0.015)
     nbetas = np.asarray(ladder[1][:, :1, 1:], np.float64)
     expected = np.vectorize(exact)(nbetas, gamma)
     # near the prior the flat cross is the eighth power of normals
-    precision = 0.01 if loss != "flat cross" else 0.02 if gamma == 1 else 0.05
+    precision = 0.015 if loss != "flat cross" else 0.03 if gamma == 1 else 0.07
     assert_means(nbetas * losses[:, :, 1:] / expected, np.ones(11), precision)
 
 
-@pytest.mark.parametrize("temperatures", [(0, 1), (0, 1e-4, 3e-3, 0.05, 1)])
-def test_exact_draws_stay_exact_at_every_temperature(temperatures):
-    """Without warm-up or a chain's memory: a prior moved by leapfrogs that are always taken shows at once."""
-    temperature = jnp.array(temperatures)
-    covariances = [np.linalg.inv(s * np.linalg.inv(COVARIANCE) + (1 - s) * np.eye(D)) for s in temperatures]
-    kernel, roots = ReplicaExchange(num_replicas=len(temperatures)), jnp.array(np.linalg.cholesky(covariances))
-    step_sizes = 1.8 / jnp.sqrt(1 + temperature * SCALES[0])
+def test_exact_draws_stay_exact_at_every_temperature():
+    """Whatever warm-up and mixing do: a prior moved by leapfrogs that are always taken shows at once."""
+    temperature = jnp.array([0.0, 1e-4, 4e-4, 1e-3, 2.5e-3])
+    scales = 1 / jnp.sqrt(1 + temperature[:, None] * SCALES)
 
-    @jax.jit
-    @jax.vmap
+    kernel = ReplicaExchange(num_replicas=5)
+
     def chain(key):
         state = kernel.init(key, 0, None, (QUADRATIC,), {})
-        position = jnp.einsum("rij,rj->ri", roots, jax.random.normal(key, (len(temperatures), D)))
+        position = scales * jax.random.normal(key, scales.shape)
         losses = jax.vmap(partial(full_estimate, QUADRATIC))(position)
-        ladder = state.ladder._replace(temperature=temperature, log_step_size=jnp.log(step_sizes))
+        ladder = state.ladder._replace(temperature=temperature, log_step_size=jnp.log(2.4 * scales[:, 0]))
         state = state._replace(replicas=Replicas(position, losses), ladder=ladder)
         state = jax.lax.fori_loop(0, 4, lambda _, state: kernel.sample(state, (QUADRATIC,), {}), state)
-        return state.replicas.position, state.tempered
+        return state.replicas.position / scales, state.tempered
 
-    positions, tempered = chain(jax.random.split(jax.random.key(1), 2**14))
-    assert (np.abs(tempered.accept_prob[:, 1:].mean(axis=0) - 0.75) < 0.2).all()
-    if len(temperatures) > 2:
-        assert (tempered.swap_prob.mean(axis=0) > 0.1).all()
-    for replica, covariance in enumerate(covariances):
-        assert_means(products(positions[:, replica], covariance), np.eye(D), 0.012, axes=1)
+    # in batches, since jax 0.10.2 adds up more rows wrongly on CPU (jax-ml/jax#39103)
+    in_batches = jax.jit(lambda keys: jax.lax.map(chain, keys, batch_size=2**9))
+    positions, tempered = in_batches(jax.random.split(jax.random.key(1), 2**14))
+    assert (np.abs(tempered.accept_prob[:, 1:].mean(axis=0) - 0.7) < 0.2).all()
+    assert (np.abs(tempered.swap_prob.mean(axis=0) - 0.7) < 0.2).all()
+    assert_means(products(positions), np.tile(np.eye(D), (5, 1, 1)), 0.012, axes=1)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5], ids=["inf", "nan"])
 def test_a_loss_that_overflows_stops_no_replica(part):
-    loss = lambda w, xp, part: xp.expm1(w**2) - xp.expm1(part * w**2)
-    problem = Problem(lambda w, x: loss(w, jnp, x).ravel(), jnp.full((2, 1), part))
-    posterior = LocalPosterior(problem, jnp.zeros(1), nbeta=NBETA, localization=0.0025)
+    gamma = 0.0025
+    posterior = make_singular([0.0, 0.0, 0.0, 1.0, part], NBETA, gamma)
     ladder, _, losses, virials, accept_prob, swap_prob = sample(ReplicaExchange(), posterior, 32)
-    assert np.isinf(losses[:, :, 0]).any()  # of the prior as of the first states
+    assert np.isinf(losses[:, :, 0]).any()  # of the prior, and of the first states of others
     assert np.isfinite(losses[:, :, 1:]).all()
-    assert (np.asarray(accept_prob).mean(axis=1) > 0.6).all()
-    # no ladder divides the step to where the likelihood is 0
-    assert (np.asarray(swap_prob).mean(axis=1) > 0.05).all()
+    assert (accept_prob.mean(axis=1) > 0.6).all()
+    # where the likelihood is 0 no ladder helps
+    assert (swap_prob.mean(axis=1)[:, 0] > 0.05).all()
+    assert (swap_prob.mean(axis=1)[:, 1:] > 0.2).all()
 
     def exact(nbeta):
-        density = lambda w: np.exp(-nbeta * loss(w, np, part) - 0.00125 * w**2)
-        total, mean = (
-            quad(f, 0, 9.4, epsabs=0, limit=200)[0] for f in (density, lambda w: loss(w, np, part) * density(w))
-        )
-        return mean / total
+        w = np.linspace(0, 9.4, 10_001)
+        weights = np.exp(-nbeta * overflowing(w**2, part, np) - gamma / 2 * w**2)
+        return np.average(overflowing(w**2, part, np), weights=weights)
 
     nbetas = np.asarray(ladder[1][:, 0, -6:], np.float64)
     assert_means(losses[:, :, -6:] / np.vectorize(exact)(nbetas)[:, None], np.ones(6), 0.02)
-    assert_means(virials, 1, 0.02)
+    assert_means(virials / 2, 1, 0.02)
 
 
 @pytest.mark.parametrize(

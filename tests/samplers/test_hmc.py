@@ -1,0 +1,231 @@
+"""HMC along the forces of a minibatch is exact, whatever the batch, and adapts in warm-up only."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+from scipy.linalg import hadamard
+
+from llc.posterior.local_posterior import LocalPosterior
+from llc.problem import Problem
+from llc.samplers import HMC
+from llc.samplers.hamiltonian import Phase, acceptance, leapfrog
+from llc.zoo.quadrature import product
+
+N, BATCH, GRADIENTS = 8, 4, ["control_variate", "minibatch", "full"]
+SIGNS = hadamard(N)[:, 1:]  # of mean 0 over the examples, as is every product of two columns
+D, SCALES = 5, np.array([2e4, 2e3, 2e2, 20.0, 1.0])  # nβ h in whitened coordinates
+NOISE = np.array([60.0, 50.0, 40.0, 30.0, 20.0])  # and there the variance of nβ ∇L_B
+NBETA, GAMMA = 50.0, 2.0
+HESSIAN = jnp.asarray(SCALES * GAMMA / NBETA, jnp.float32)
+
+
+def quadratic(w, x):
+    return x[:, 0] * 0.5 * jnp.sum(HESSIAN * w**2) + x[:, 1:] @ w
+
+
+def make_quadratic(noise):
+    """Gradients of an example: (1 ± ½) h w + x, of both of which the batch's mean is noise."""
+    slopes = SIGNS[:, :D] * np.sqrt(BATCH * GAMMA * noise) / NBETA
+    problem = Problem(quadratic, jnp.asarray(np.column_stack([1 + 0.5 * SIGNS[:, D], slopes]), jnp.float32))
+    return LocalPosterior(problem, jnp.zeros(D), nbeta=NBETA, localization=GAMMA, batch_size=BATCH)
+
+
+QUADRATIC = make_quadratic(NOISE)
+# losses by the coefficients of their terms, so that they share a program, and nβ E[L]
+SINGULAR = {
+    "cross": ([0.5, 0.0, 0.0], partial(product, [(1, 1, 0.0)] * 2, 1.0)),
+    "flat cross": ([0.0, 0.5, 0.0], partial(product, [(1, 2, 0.0)] * 2, 1.0)),
+    "quartic": ([0.0, 0.0, 1.0], lambda nbeta, gamma: 2 * product([(1, 2, 0.0)], 2.0, nbeta, gamma)),
+}
+
+
+def singular(w, x):
+    squares = jnp.square(w)
+    crossed = squares[0] * squares[1]
+    return x @ jnp.append(jnp.stack([crossed, crossed**2, jnp.sum(squares**2)]), w)
+
+
+def make_singular(loss, nbeta, gamma):
+    """A loss whose scale and slope are noise of a batch, the slope's of variance 1."""
+    slopes = SIGNS[:, :2] * np.sqrt(BATCH * gamma) / nbeta
+    data = np.column_stack([np.outer(1 + 0.5 * SIGNS[:, 2], SINGULAR[loss][0]), slopes])
+    problem = Problem(singular, jnp.asarray(data, jnp.float32))
+    return LocalPosterior(problem, jnp.zeros(2), nbeta=nbeta, localization=gamma, batch_size=BATCH)
+
+
+@eqx.filter_jit
+def sample(kernel, posterior, num_chains=64, num_warmup=1000, num_draws=400, thinning=5):
+    """Of (chain, draw, …) positions and step sizes, and means over `thinning` steps of what they measure."""
+
+    def measured(state):
+        return state.loss_difference, state.virial[0], state.accept_prob
+
+    def step(_, carry):
+        state, totals = carry
+        state = kernel.sample(state, (posterior,), {})
+        return state, jax.tree.map(lambda total, new: total + new / thinning, totals, measured(state))
+
+    def draw(state, _):
+        state, means = jax.lax.fori_loop(0, thinning, step, (state, jax.tree.map(jnp.zeros_like, measured(state))))
+        return state, (state.position, state.log_step_size, state.gradient_evaluations, *means)
+
+    def chain(key):
+        state, skip = kernel.init(key, num_warmup, None, (posterior,), {}), num_warmup // thinning
+        record = jax.lax.scan(draw, state, length=skip + num_draws)[1]
+        return jax.tree.map(lambda leaf: leaf[skip:], record)
+
+    return jax.vmap(chain)(jax.random.split(jax.random.key(0), num_chains))
+
+
+def assert_means(draws, references, precision, axes=2):
+    """Each mean over axes (chain, draw), or over independent chains, within 4 of its standard errors."""
+    draws = np.asarray(draws, np.float64)
+    each = np.moveaxis(draws.reshape(*draws.shape[:axes], -1), -1, 0)
+    for values, reference in zip(each, np.ravel(references), strict=True):
+        error = values.std() / np.sqrt(values.size)
+        if axes == 2:
+            error = float(array_stats.mcse(values, chain_axis=0, draw_axis=1, method="mean"))
+        assert abs(values.mean() - reference) < 4 * error
+        assert error < precision
+
+
+def products(positions):
+    """Of all pairs of coordinates."""
+    positions = np.asarray(positions, np.float64)
+    return positions[..., :, None] * positions[..., None, :]
+
+
+def assert_adapted(kernel, log_step_size, evaluations, accept_prob, target):
+    """The step sizes, frozen: trajectories are taken as often as asked for, and cost what they say."""
+    assert (log_step_size == log_step_size[:, :1]).all()
+    assert len(np.unique(log_step_size[:, 0])) == len(log_step_size)  # each chain adapted to what it saw
+    accept_prob = accept_prob.mean(axis=1)
+    assert abs(accept_prob.mean() - target) < 0.03
+    assert (np.abs(accept_prob - target) < 0.25).all()
+    leapfrogs = np.clip(np.ceil(kernel.trajectory_length * np.exp(-log_step_size)), 1, kernel.max_leapfrogs)
+    # forces at the start and after each leapfrog, of the control at w*, and a loss for a third of a force
+    forces = {
+        "full": N * (leapfrogs + 1),
+        "minibatch": BATCH * (leapfrogs + 1),
+        "control_variate": BATCH * (leapfrogs + 2),
+    }
+    np.testing.assert_array_equal(evaluations, forces[kernel.gradient] + N // 3)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_every_mode_of_a_quadratic(gradient):
+    assert np.linalg.cond(np.diag(1 + SCALES)) >= 1e4
+    kernel, target = HMC(gradient=gradient), 0.65 if gradient == "full" else 0.35
+    positions, log_step_size, evaluations, losses, virials, accept_prob = sample(kernel, QUADRATIC)
+    assert_adapted(kernel, log_step_size, evaluations, accept_prob, target)
+    assert_means(products(positions * np.sqrt(1 + SCALES)), np.eye(D), 0.03)
+    assert_means(NBETA * losses / (0.5 * (SCALES / (1 + SCALES)).sum()), 1, 0.01)
+    assert_means(virials / D, 1, 0.01)
+
+
+@pytest.mark.parametrize(("nbeta", "gamma"), [(144.76, 1.0), (72382.0, 1.0), (1000.0, 100.0)])
+@pytest.mark.parametrize("loss", SINGULAR)
+def test_singular_losses(loss, nbeta, gamma):
+    # small steps, which alone enter the ends of narrow arms
+    kernel = HMC(step_size=0.02, gradient="minibatch", target_accept_prob=0.8)
+    posterior, exact = make_singular(loss, nbeta, gamma), SINGULAR[loss][1](nbeta, gamma)
+    _, log_step_size, evaluations, losses, virials, accept_prob = sample(kernel, posterior, 64, 2000, 300, 10)
+    assert_adapted(kernel, log_step_size, evaluations, accept_prob, 0.8)
+    # near the prior the flat cross is the eighth power of normals
+    assert_means(nbeta * losses / exact, 1, 0.1 if loss == "flat cross" and gamma > 1 else 0.02)
+    assert_means(virials / 2, 1, 0.02)
+
+
+@eqx.filter_jit
+def moved(kernel, posterior, params, num_steps=5):
+    """Where exact draws are after some trajectories without warm-up, and how many of these were taken."""
+
+    def chain(key, params):
+        state = kernel.init(key, 0, params, (posterior,), {})
+        state, accept_prob = jax.lax.scan(
+            lambda state, _: (new := kernel.sample(state, (posterior,), {}), new.accept_prob), state, length=num_steps
+        )
+        return state.position, state.loss_difference, accept_prob.mean()
+
+    # in batches, since jax 0.10.2 adds up more rows wrongly on CPU (jax-ml/jax#39103)
+    keys = jax.random.split(jax.random.key(1), len(params))
+    return jax.lax.map(lambda start: chain(*start), (keys, params), batch_size=2**12)
+
+
+def test_exact_draws_of_a_quadratic_stay_exact():
+    """Whatever warm-up and mixing do."""
+    kernel = HMC(step_size=0.01, gradient="minibatch", trajectory_length=0.05)
+    params = np.random.default_rng(0).normal(size=(2**14, D)) / np.sqrt(GAMMA * (1 + SCALES))
+    positions, losses, accept_prob = moved(kernel, make_quadratic(10 * NOISE), jnp.asarray(params, jnp.float32))
+    assert 0.4 < accept_prob.mean() < 0.5
+    assert_means(products(positions * np.sqrt(1 + SCALES)), np.eye(D), 0.012, axes=1)
+    assert_means(NBETA * losses / (0.5 * (SCALES / (1 + SCALES)).sum()), 1, 0.01, axes=1)
+
+
+def test_exact_draws_of_a_cross_stay_exact():
+    """By forces of a batch, whose arms are wider or narrower than those of all data."""
+    nbeta = 72382.0
+    # w₂ is normal given w₁, whose law is on a grid that is finer towards 0
+    grid = np.sinh(np.linspace(-14, 14, 200_001)) * 6 / np.sinh(14)
+    mass = np.exp(-0.5 * grid**2) / np.sqrt(1 + nbeta * grid**2) * np.gradient(grid)
+    rng, square = np.random.default_rng(0), np.average(grid**2, weights=mass)
+    first = np.interp(rng.uniform(size=2**16), np.cumsum(mass) / mass.sum(), grid)
+    params = np.stack([first, rng.normal(size=2**16) / np.sqrt(1 + nbeta * first**2)], axis=1)
+    kernel = HMC(step_size=0.01, gradient="control_variate", trajectory_length=0.1)
+    positions, losses, accept_prob = moved(kernel, make_singular("cross", nbeta, 1.0), jnp.asarray(params, jnp.float32))
+    assert 0.6 < accept_prob.mean() < 0.9
+    assert (np.abs(positions - params).mean(axis=0) > 0.05).all()
+    assert_means(np.square(positions) / square, np.ones(2), 0.02, axes=1)
+    assert_means(nbeta * losses / SINGULAR["cross"][1](nbeta, 1.0), 1, 0.01, axes=1)
+
+
+def test_a_trajectory_of_a_batch_runs_backwards_and_keeps_volume():
+    examples_key, phase_key = jax.random.split(jax.random.key(0))
+    slope = HMC(gradient="minibatch")._slope(make_singular("cross", 144.76, 1.0), examples_key)
+
+    def run(phase):
+        begin = Phase(*phase, slope(phase[0]), None)
+        end = leapfrog(lambda v: (slope(v), None), begin, jnp.asarray(0.02), 12)
+        return jnp.stack([end.position, end.momentum])
+
+    begin, turn = jax.random.normal(phase_key, (2, 2)), jnp.array([[1.0], [-1.0]])
+    end, back, jacobian = jax.jit(lambda phase: (run(phase), run(turn * run(phase)), jax.jacfwd(run)(phase)))(begin)
+    assert np.abs(end - begin).min() > 0.1
+    np.testing.assert_allclose(turn * back, begin, atol=1e-4)
+    jacobian = np.asarray(jacobian, np.float64).reshape(4, 4)
+    assert np.abs(jacobian - np.eye(4)).max() > 1
+    np.testing.assert_allclose(np.linalg.det(jacobian), 1, atol=1e-3)
+
+
+def test_a_trajectory_to_infinity_is_not_taken():
+    kernel = HMC(step_size=1e3, gradient="minibatch", trajectory_length=0.05)
+    positions, losses, accept_prob = moved(kernel, QUADRATIC, jnp.full((2**14, D), 0.1, jnp.float32))
+    np.testing.assert_array_equal(accept_prob, 0)
+    np.testing.assert_allclose(positions, 0.1 * np.sqrt(GAMMA), rtol=1e-6)
+    np.testing.assert_allclose(losses, 0.005 * HESSIAN.sum(), rtol=1e-4)
+    # XLA may forget that a number is none, in programs of this many
+    nowhere = jnp.full((2**12, 2), jnp.nan)
+    np.testing.assert_array_equal(jax.jit(lambda change: acceptance(change.sum(axis=1)))(nowhere), 0)
+    np.testing.assert_allclose(acceptance(jnp.array([-jnp.inf, -1.0, 0.0, jnp.inf])), [0, np.exp(-1), 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"max_leapfrogs": 0}, "max_leapfrogs=0, .*they must be at least 1"),
+        ({"trajectory_length": 0.0}, r"trajectory_length=0\.0; they must be .* positive"),
+        ({"trajectory_length": np.nan}, "trajectory_length=nan"),
+        ({"gradient": "anchored"}, "gradient='anchored'; of HMC it must be one of control_variate, minibatch, full"),
+        ({"step_size": -0.1}, r"step_size=-0\.1; it must be a number ≥ 0"),
+        ({"target_accept_prob": 0.0}, r"target_accept_prob=0\.0; it must be between 0 and 1"),
+        ({"target_accept_prob": 1.5}, r"target_accept_prob=1\.5; it must be between 0 and 1"),
+    ],
+)
+def test_what_is_refused(settings, match):
+    with pytest.raises(ValueError, match=match):
+        HMC(**settings)
