@@ -20,6 +20,8 @@ from llc.samplers.kernel import Kernel
 
 Attribute = int | float | str
 
+_LONGEST_LIST = 1024  # that the record of a kernel keeps
+
 _DIMS = {
     "virial": ["leaf"],
     "tempered_loss_difference": ["temperature"],
@@ -90,7 +92,7 @@ def _attributes(
 ) -> dict[str, Attribute]:
     """Every setting, in types that files keep; lists as JSON, since netCDF makes a number of a list of one."""
     hyperparameters = {
-        f"kernel_{field.name}": _attribute(getattr(kernel, field.name))
+        f"kernel_{field.name}": _hyperparameter(getattr(kernel, field.name))
         for field in dataclasses.fields(kernel)  # pyright: ignore[reportArgumentType]
     }
     return {
@@ -112,6 +114,12 @@ def _attributes(
         "numpyro_version": version("numpyro"),
         "device": jax.devices()[0].device_kind,
     }
+
+
+def _hyperparameter(value: Any) -> Attribute:
+    if np.size(value) > _LONGEST_LIST:  # a preconditioner of d numbers
+        return f"{np.size(value)} numbers from {np.min(value):.4g} to {np.max(value):.4g}"
+    return _attribute(value)
 
 
 def _attribute(value: Any) -> Attribute:

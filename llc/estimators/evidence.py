@@ -112,7 +112,9 @@ def waic(problem: Problem, params: PyTree, *, nbeta: float | int | None = None, 
         ValueError: all examples have one loss, or as `llc.estimate`.
     """
     nbeta = problem.n if nbeta is None else nbeta
-    return waic_from(problem, params, estimate(problem, params, nbeta=nbeta, keep_weights=True, **settings).draws)
+    draws = estimate(problem, params, nbeta=nbeta, keep_weights=True, **settings).draws
+    # of a ladder the smallest step size, which is the nearest to none
+    return waic_from(problem, params, draws.isel(step_size=-1, missing_dims="ignore"))
 
 
 def _prior_losses(posterior: LocalPosterior, rng_key: Array) -> np.ndarray:

@@ -107,6 +107,8 @@ def integrate_coefficients(
         value += of_value * estimate.value + of_slope * slope.value
         # both come from the same draws, so that their errors may add up
         variance += (of_value * estimate.std_error + abs(of_slope) * slope.std_error) ** 2
+    draws = DataTree.from_dict({f"nbeta_{estimate.nbeta:.6g}": estimate.draws for estimate in estimates})
+    draws.attrs = dict(estimates[-1].draws.attrs)
     error, ess, rhat = float(np.sqrt(variance)), min(e.ess for e in estimates), max(e.rhat for e in estimates)
     found = {verdict for estimate in estimates for verdict in estimate.verdicts} & SAMPLING_FAULTS
     return Measure(
@@ -118,7 +120,7 @@ def integrate_coefficients(
         ess=ess,
         rhat=rhat,
         details={"above_center": Mean(float(value), error, ess, rhat)},
-        draws=DataTree.from_dict({f"nbeta_{e.nbeta:.6g}": e.draws for e in estimates}),
+        draws=draws,
     )
 
 

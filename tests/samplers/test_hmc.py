@@ -184,6 +184,18 @@ def test_exact_draws_of_a_cross_stay_exact():
     assert_means(nbeta * losses / SINGULAR["cross"][1](nbeta, 1.0), 1, 0.01, axes=1)
 
 
+@pytest.mark.parametrize("gradient", GRADIENTS[:2])
+def test_forces_of_a_batch_are_unbiased_off_a_minimum(gradient):
+    problem, kernel = QUADRATIC.problem, HMC(gradient=gradient)
+    posterior = LocalPosterior(problem, jnp.full(D, 0.1), nbeta=NBETA, localization=GAMMA, batch_size=BATCH)
+    keys, v = jax.random.split(jax.random.key(0), 2**12), jnp.ones(D)
+    at = jax.jit(jax.vmap(lambda key, v: kernel._slope(posterior, key)(v), in_axes=(0, None)))
+    exact = jax.grad(posterior.potential)(v)
+    assert_means(at(keys, v) / exact, np.ones(D), 0.05, axes=1)
+    if gradient == "control_variate":  # which leaves no noise at the center
+        np.testing.assert_allclose(at(keys, 0 * v), np.tile(NBETA * posterior.center_gradient, (2**12, 1)), rtol=1e-5)
+
+
 def test_a_trajectory_of_a_batch_runs_backwards_and_keeps_volume():
     examples_key, phase_key = jax.random.split(jax.random.key(0))
     slope = HMC(gradient="minibatch")._slope(make_singular("cross", 144.76, 1.0), examples_key)
