@@ -46,7 +46,7 @@ class HMC(Kernel):
         trajectory_length: of a trajectory, in units of the localising prior's standard deviation: a quarter of its
             period unless given.
         max_leapfrogs: steps of a trajectory at most, which shortens it where curvature asks for small ones.
-        target_accept_prob: to which the step size adapts in warm-up; 0.65 with full forces, 0.35 with those of a batch,
+        target_accept_prob: to which the step size adapts in warm-up; 0.9 with full forces, 0.35 with those of a batch,
             whose noise costs acceptance at any step size.
 
     Raises:
@@ -105,7 +105,7 @@ class HMC(Kernel):
         change = _energy(posterior, begin, state.loss_difference) - _energy(posterior, end, loss_difference)
         accept_prob = acceptance(change)
         taken = jax.random.uniform(accept_key) < accept_prob
-        target = self.target_accept_prob or (0.65 if self._full(posterior) else 0.35)
+        target = self.target_accept_prob or (0.9 if self._full(posterior) else 0.35)
         moved = adapted(state.log_step_size, accept_prob, target, state.steps)
         return HMCState(
             jnp.where(taken, end.position, v),

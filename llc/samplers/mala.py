@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from llc.posterior.gradients import LossEstimate, full_estimate
 from llc.posterior.local_posterior import LocalPosterior
+from llc.samplers.hamiltonian import acceptance
 from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
 from llc.samplers.langevin import langevin_move, potential_gradient
 
@@ -62,7 +63,7 @@ class MALA(Kernel):
         proposal = _state(posterior, v, full_estimate(posterior, v), state.accept_prob, rng_key)
         log_ratio = _log_flow(posterior, proposal, state, step_size) - _log_flow(posterior, state, proposal, step_size)
         # where nothing moves the ratio is 0/0; a proposal that is not finite is never taken
-        accept_prob = jnp.where(step_size > 0, jnp.nan_to_num(jnp.exp(jnp.minimum(log_ratio, 0.0)), nan=0.0), 1.0)
+        accept_prob = jnp.where(step_size > 0, acceptance(log_ratio), 1.0)
         taken = jax.random.uniform(accept_key) < accept_prob
         kept = state._replace(rng_key=rng_key)
         return jax.tree.map(lambda a, b: jnp.where(taken, a, b), proposal, kept)._replace(accept_prob=accept_prob)

@@ -120,7 +120,7 @@ def assert_adapted(kernel, log_step_size, evaluations, accept_prob, target):
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_every_mode_of_a_quadratic(gradient):
     assert np.linalg.cond(np.diag(1 + SCALES)) >= 1e4
-    kernel, target = HMC(gradient=gradient), 0.65 if gradient == "full" else 0.35
+    kernel, target = HMC(gradient=gradient), 0.9 if gradient == "full" else 0.35
     positions, log_step_size, evaluations, losses, virials, accept_prob = sample(kernel, QUADRATIC)
     assert_adapted(kernel, log_step_size, evaluations, accept_prob, target)
     assert_means(products(positions * np.sqrt(1 + SCALES)), np.eye(D), 0.03)
