@@ -17,7 +17,6 @@ from llc.estimators.estimate import estimate
 from llc.estimators.result import Estimate
 from llc.estimators.show import html_table, plain, show
 from llc.estimators.uncertainty import Mean
-from llc.posterior.gradients import full_estimate
 from llc.posterior.local_posterior import LocalPosterior, Relative
 from llc.problem import Problem
 from llc.samplers import HMC, SGLD, PreconditionedSGLD, ReplicaExchange, UnderdampedLangevin
@@ -113,10 +112,8 @@ class Calibration:
         """λ̂ against step size, γ and nβ, plateaus marked, and the kernels' efficiency, as a matplotlib figure."""
         from llc.plots.calibration import plot_calibration
 
-        value = Mean(self.estimate.value, self.estimate.std_error, self.estimate.ess, self.estimate.rhat)
-        return plot_calibration(
-            self.sweeps, self.plateaus, value, {pilot.name: pilot.efficiency for pilot in self.pilots}
-        )
+        efficiencies = {pilot.name: pilot.efficiency for pilot in self.pilots}
+        return plot_calibration(self.sweeps, self.plateaus, self.estimate.mean, efficiencies)
 
 
 def calibrate(
@@ -177,12 +174,12 @@ def calibrate(
     sizes = _sgld_step(posterior) * np.array(_STEP_FACTORS)
     sweeps = {
         "step_size": at(kernel=SGLD(sizes)).by_step_size,
-        "localization": {f: _mean(at(localization=_scaled(localization, f))) for f in _FACTORS},
-        "nbeta": {f: _mean(at(nbeta=f * float(posterior.nbeta))) for f in _FACTORS},
+        "localization": {f: at(localization=_scaled(localization, f)).mean for f in _FACTORS},
+        "nbeta": {f: at(nbeta=f * float(posterior.nbeta)).mean for f in _FACTORS},
     }
     center = {"step_size": min(sizes), "localization": 1.0, "nbeta": 1.0}
     plateaus = {
-        name: _plateau(sweep, center[name], _mean(chosen.estimate) if name == "step_size" else sweep[1.0])
+        name: _plateau(sweep, center[name], chosen.estimate.mean if name == "step_size" else sweep[1.0])
         for name, sweep in sweeps.items()
         if sweep
     }
@@ -214,11 +211,11 @@ def _budget(
     if not max_seconds > 0:
         msg = f"max_seconds={max_seconds}; it must be positive."
         raise ValueError(msg)
-    gradient, v = jax.jit(full_estimate), jnp.zeros(posterior.dimension)
-    jax.block_until_ready(gradient(posterior, v))
+    v = jnp.zeros(posterior.dimension)
+    jax.block_until_ready(calibration.full_gradient(posterior, v))
     begun = time.monotonic()
     for _ in range(3):
-        jax.block_until_ready(gradient(posterior, v))
+        jax.block_until_ready(calibration.full_gradient(posterior, v))
     return max_seconds * 3 * posterior.n / max(time.monotonic() - begun, 1e-6)
 
 
@@ -255,10 +252,6 @@ def _scaled(localization: float | int | Relative, factor: float) -> float | Rela
     if isinstance(localization, Relative):
         return Relative(float(localization.radius) / math.sqrt(factor))
     return float(localization) * factor
-
-
-def _mean(estimate: Estimate) -> Mean:
-    return Mean(estimate.value, estimate.std_error, estimate.ess, estimate.rhat)
 
 
 def _plateau(sweep: dict[float, Mean], center: float, chosen: Mean) -> tuple[float, float]:

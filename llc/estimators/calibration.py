@@ -17,8 +17,9 @@ from jaxtyping import Array, Float
 from llc.draws.draw import Chains, advance, as_key, start_chains
 from llc.posterior.curvature import largest_curvature
 from llc.posterior.local_posterior import DEFAULT_BATCH_SIZE, LocalPosterior
-from llc.samplers import HMC, NUTS, SGHMC, SGLD, SGNHT, ReplicaExchange, UnderdampedLangevin
+from llc.samplers import HMC, NUTS, SGLD, ReplicaExchange
 from llc.samplers.kernel import Kernel
+from llc.samplers.momentum import MomentumKernel
 
 LADDER = (1.0, 0.5, 0.25)  # step sizes of an extrapolation, against the largest
 MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
@@ -31,7 +32,6 @@ _CURVATURE_POINTS = 12
 _DRAWS_PER_RELAXATION = 20
 _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
 
-_MOMENTUM = (SGHMC, SGNHT, UnderdampedLangevin)  # whose step is a time: the square root of ε
 _ALWAYS = 2**31 - 1  # steps of adaptation, until it is ended
 _FEW_EXAMPLES = 4096
 _FORCE_EXAMPLES = 1024
@@ -98,7 +98,7 @@ def first_draws(kernel: Kernel) -> int:
 def full_gradient_cost(posterior: LocalPosterior) -> float:
     """Work of one full-data gradient: its flops, or where small arrays are moved more than multiplied, 5 a byte."""
     v = jnp.zeros(posterior.dimension)
-    lowered = _full_gradient.lower(posterior, v).lowered  # pyright: ignore[reportFunctionMemberAccess]
+    lowered = full_gradient.lower(posterior, v).lowered  # pyright: ignore[reportFunctionMemberAccess]
     analysis = lowered.cost_analysis() or {}
     blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
     flops = float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
@@ -201,7 +201,8 @@ def warm_up_ladder(
 
     def limit() -> float:
         share = CAUTION * 4 / curvature
-        return (math.sqrt(share) if isinstance(kernel, _MOMENTUM) else share) * 0.5**halvings
+        # of a kernel with momentum the step is a time, the square root of ε
+        return (math.sqrt(share) if isinstance(kernel, MomentumKernel) else share) * 0.5**halvings
 
     preconditioner = None
     curvature = at_center = largest(jnp.zeros_like(noise))
@@ -255,7 +256,8 @@ def _frozen(chains: Chains) -> Chains:
 
 
 @eqx.filter_jit
-def _full_gradient(posterior: LocalPosterior, v: Float[Array, "d"]) -> Float[Array, "d"]:
+def full_gradient(posterior: LocalPosterior, v: Float[Array, "d"]) -> Float[Array, "d"]:
+    """∇ΔL over all the data."""
     return jax.grad(posterior.loss_difference)(v)
 
 

@@ -1,5 +1,6 @@
 """What a user must know before believing a number: one enumeration of verdicts."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -8,6 +9,8 @@ import numpy as np
 from llc.estimators.uncertainty import Mean
 
 _SIGMAS = 4.0  # departures within 4 standard errors are noise
+_MIN_ESS = 100.0
+_MAX_RHAT = 1.01
 
 
 class Verdict(StrEnum):
@@ -78,11 +81,25 @@ class Evidence(NamedTuple):
 
 
 def diagnose(evidence: Evidence) -> tuple[Verdict, ...]:
-    """The verdicts that hold, the worst first; `converged` stands where sampling is not at fault."""
-    found = {verdict for verdict, holds in _tests(evidence).items() if holds}
+    """The verdicts that hold, the worst first."""
+    return worst_first(verdict for verdict, holds in _tests(evidence).items() if holds)
+
+
+def worst_first(found: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Verdicts in their order; `converged` stands where sampling is not at fault.
+
+    >>> [str(verdict) for verdict in worst_first({Verdict.OUTSIDE})]
+    ['outside [0, d/2]', 'converged']
+    """
+    found = set(found)
     if not found & SAMPLING_FAULTS:
         found.add(Verdict.CONVERGED)
     return tuple(verdict for verdict in Verdict if verdict in found)
+
+
+def too_few(mean: Mean) -> bool:
+    """Whether there are too few draws to know the error bar itself."""
+    return not mean.ess >= _MIN_ESS or mean.rhat > _MAX_RHAT
 
 
 def _tests(e: Evidence) -> dict[Verdict, bool]:
@@ -96,7 +113,7 @@ def _tests(e: Evidence) -> dict[Verdict, bool]:
         Verdict.NOT_A_MINIMUM: value < -_SIGMAS * error or e.gradient_term > 0.1 * abs(value),
         Verdict.STEP_SIZE: (virial_off and off > 0) or e.llc.misfit < 0.001,
         Verdict.DRIFTING: (virial_off and off < 0) or abs(e.drift.value) > _SIGMAS * e.drift.std_error,
-        Verdict.TOO_FEW_DRAWS: e.frozen or not e.llc.ess >= 100 or e.llc.rhat > 1.01,
+        Verdict.TOO_FEW_DRAWS: e.frozen or too_few(e.llc),
         Verdict.ONE_CHAIN: e.num_chains == 1,
         Verdict.OUTSIDE: not -_SIGMAS * error <= value <= d / 2 + _SIGMAS * error,
         Verdict.LOCALIZATION: _beyond(e.log_localization, 0.1 * abs(value)),

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from llc.draws.draw import as_key
 from llc.estimators import calibration
@@ -67,7 +69,7 @@ def free_energy(
         at = float(posterior.nbeta)
         return free_energy_from(estimate(problem, params, nbeta=at, rng_key=rng_key, **settings).draws)
     keys = jax.random.split(as_key(rng_key))
-    prior = _prior_losses(posterior, keys[0])
+    prior = np.asarray(_prior_losses(posterior, keys[0]), np.float64)
     # so hot that the prior is still the posterior
     spread = float(np.diff(np.nanquantile(prior, [0.25, 0.75]))[0])
     hottest = min(1.0 / max(spread, 1e-30), float(posterior.nbeta))
@@ -117,9 +119,8 @@ def waic(problem: Problem, params: PyTree, *, nbeta: float | int | None = None, 
     return waic_from(problem, params, draws.isel(step_size=-1, missing_dims="ignore"))
 
 
-def _prior_losses(posterior: LocalPosterior, rng_key: Array) -> np.ndarray:
-    """ΔL at draws of the localising prior."""
-    positions = jax.random.normal(rng_key, (_PRIOR_DRAWS, posterior.dimension))
-    losses = jax.jit(lambda posterior, vs: jax.lax.map(posterior.loss_difference, vs))
-    # what overflowed has no likelihood
-    return np.nan_to_num(np.asarray(losses(posterior, positions), np.float64), nan=np.inf, posinf=np.inf)
+@eqx.filter_jit
+def _prior_losses(posterior: LocalPosterior, rng_key: Array) -> Float[Array, "draws"]:
+    """ΔL at draws of the localising prior; infinite, and so of no likelihood, where it overflows."""
+    losses = jax.lax.map(posterior.loss_difference, jax.random.normal(rng_key, (_PRIOR_DRAWS, posterior.dimension)))
+    return jnp.where(jnp.isnan(losses), jnp.inf, losses)

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from xarray import DataTree
 
 from llc.draws.schema import read_settings
-from llc.estimators.diagnoses import SAMPLING_FAULTS, Verdict
+from llc.estimators.diagnoses import SAMPLING_FAULTS, worst_first
 from llc.estimators.measure import Measure, mean_of, measure
 from llc.estimators.result import Estimate
 from llc.estimators.tempering import mixtures, on_ladder, read_ladders, stacked, tempered_free_energy
@@ -110,13 +110,13 @@ def integrate_coefficients(
     draws = DataTree.from_dict({f"nbeta_{estimate.nbeta:.6g}": estimate.draws for estimate in estimates})
     draws.attrs = dict(estimates[-1].draws.attrs)
     error, ess, rhat = float(np.sqrt(variance)), min(e.ess for e in estimates), max(e.rhat for e in estimates)
-    found = {verdict for estimate in estimates for verdict in estimate.verdicts} & SAMPLING_FAULTS
+    faults = {verdict for estimate in estimates for verdict in estimate.verdicts} & SAMPLING_FAULTS
     return Measure(
         name="free energy",
         value=float(ladder[-1] * center_loss + value),
         std_error=error,
         unit="nats",
-        verdicts=tuple(verdict for verdict in Verdict if verdict in (found or {Verdict.CONVERGED})),
+        verdicts=worst_first(faults),
         ess=ess,
         rhat=rhat,
         details={"above_center": Mean(float(value), error, ess, rhat)},

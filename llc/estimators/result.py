@@ -1,22 +1,19 @@
 """λ̂ as an object that shows itself: a line, a table, a dictionary, a picture, and the draws behind it."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 from xarray import DataTree
 
-from llc.draws.schema import read_settings
 from llc.estimators.diagnoses import Verdict
-from llc.estimators.show import digits, html_table, normal_interval, plain, show
+from llc.estimators.show import Sampled, html_table, plain, show
 from llc.estimators.uncertainty import Mean
 
 _SYMBOLS = {"localization": "γ", "nbeta": "nβ"}
 
 
 @dataclass(frozen=True, repr=False)
-class Estimate:
+class Estimate(Sampled):
     """λ̂ with its error, what stands beside it, and the draws behind it.
 
     The standard error is that of sampling alone: on another data set of the same law λ̂ moves by about √(λ / (2 log n))
@@ -54,39 +51,14 @@ class Estimate:
     draws: DataTree
     """The draws, in ArviZ's schema."""
 
-    def interval(self, prob: float = 0.95) -> tuple[float, float]:
-        """The interval that covers λ_n with this probability over repeated sampling.
-
-        Raises:
-            ValueError: the probability is not between 0 and 1.
-        """
-        return normal_interval(self.value, self.std_error, prob)
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """Every setting, given or chosen."""
-        return read_settings(self.draws)
-
-    @property
-    def converged(self) -> bool:
-        """Whether sampling is not at fault."""
-        return Verdict.CONVERGED in self.verdicts
-
     def __repr__(self) -> str:
-        places = digits(self.std_error)
-        low, high = self.interval()
-        rhat = f"R̂ {self.rhat:.3f}" if np.isfinite(self.rhat) else "R̂ unknown"
-        return (
-            f"λ̂ = {self.value:.{places}f} ± {self.std_error:.{places}f} (95 %: {low:.{places}f} to {high:.{places}f}) "
-            f"of d/2 = {self.dimension / 2:g} · ESS {self.ess:.0f} · {rhat} · {', '.join(self.verdicts)}"
-        )
+        return self._line("λ̂", "", f" of d/2 = {self.dimension / 2:g}")
 
     def rows(self) -> list[tuple[str, str]]:
         """What the tables show, as (name, value)."""
         sensitivities = [(f"∂λ̂/∂log {_SYMBOLS[name]}", show(mean)) for name, mean in self.sensitivity.items()]
         ladder = [(f"λ̂ at step size {size:.3g}", show(mean)) for size, mean in self.by_step_size.items()]
         low, high = self.interval()
-        settings = self.settings
         return [
             ("λ̂", show(self)),
             ("95 % interval", f"{low:.4g} to {high:.4g}"),
@@ -95,18 +67,7 @@ class Estimate:
             ("virial / d", show(self.virial_ratio)),
             *sensitivities,
             *(ladder if len(ladder) > 1 else []),
-            ("ESS, R̂", f"{self.ess:.0f}, {self.rhat:.4f}"),
-            (
-                "kernel",
-                f"{settings['kernel']} · {settings['num_chains']} chains × {settings['num_draws']} draws",
-            ),
-            ("nβ, n", f"{self.nbeta:.5g}, {settings['n']}"),
-            *(
-                [("interrupted", "Ctrl-C ended the sampling; these are the draws so far")]
-                if settings["interrupted"]
-                else []
-            ),
-            *((f"verdict: {verdict}", verdict.advice) for verdict in self.verdicts),
+            *self._rows_of_sampling(),
         ]
 
     def _repr_html_(self) -> str:

@@ -1,11 +1,15 @@
 """How results show themselves: numbers with as many digits as their error allows, tables, and JSON."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.stats import norm
+from xarray import DataTree
 
+from llc.draws.schema import read_settings
+from llc.estimators.diagnoses import Verdict
 from llc.estimators.uncertainty import Mean
 
 
@@ -24,17 +28,68 @@ class Uncertain(Protocol):
         ...
 
 
-def normal_interval(value: float, std_error: float, prob: float | int) -> tuple[float, float]:
-    """The central interval of N(value, std_error²) that holds this probability.
+class Sampled:
+    """What every number from draws has, once it has a value, its error, verdicts and the draws."""
 
-    Raises:
-        ValueError: the probability is not between 0 and 1.
-    """
-    if not 0 < prob < 1:
-        msg = f"prob={prob}; it must be between 0 and 1, 0.95 for instance."
-        raise ValueError(msg)
-    half = float(norm.ppf(0.5 + prob / 2)) * std_error
-    return value - half, value + half
+    value: float
+    std_error: float
+    verdicts: tuple[Verdict, ...]
+    ess: float
+    rhat: float
+    draws: DataTree
+
+    def interval(self, prob: float | int = 0.95) -> tuple[float, float]:
+        """The interval that covers the exact value with this probability over repeated sampling.
+
+        Raises:
+            ValueError: the probability is not between 0 and 1.
+        """
+        if not 0 < prob < 1:
+            msg = f"prob={prob}; it must be between 0 and 1, 0.95 for instance."
+            raise ValueError(msg)
+        half = float(norm.ppf(0.5 + prob / 2)) * self.std_error
+        return self.value - half, self.value + half
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Every setting, given or chosen."""
+        return read_settings(self.draws)
+
+    @property
+    def converged(self) -> bool:
+        """Whether sampling is not at fault."""
+        return Verdict.CONVERGED in self.verdicts
+
+    @property
+    def mean(self) -> Mean:
+        """The value with its error, effective sample size and R̂."""
+        return Mean(self.value, self.std_error, self.ess, self.rhat)
+
+    def _line(self, name: str, unit: str, beside: str = "") -> str:
+        """All of it in one line."""
+        places = digits(self.std_error)
+        low, high = self.interval()
+        rhat = f"R̂ {self.rhat:.3f}" if np.isfinite(self.rhat) else "R̂ unknown"
+        return (
+            f"{name} = {self.value:.{places}f} ± {self.std_error:.{places}f}{' ' * bool(unit)}{unit} "
+            f"(95 %: {low:.{places}f} to {high:.{places}f}){beside} · ESS {self.ess:.0f} · {rhat} · "
+            f"{', '.join(self.verdicts)}"
+        )
+
+    def _rows_of_sampling(self) -> list[tuple[str, str]]:
+        """How it was sampled, and what holds of it, for a table."""
+        settings = self.settings
+        return [
+            ("ESS, R̂", f"{self.ess:.0f}, {self.rhat:.4f}"),
+            ("kernel", f"{settings['kernel']} · {settings['num_chains']} chains × {settings['num_draws']} draws"),
+            ("nβ, n", f"{settings['nbeta']:.5g}, {settings['n']}"),
+            *(
+                [("interrupted", "Ctrl-C ended the sampling; these are the draws so far")]
+                if settings["interrupted"]
+                else []
+            ),
+            *((f"verdict: {verdict}", verdict.advice) for verdict in self.verdicts),
+        ]
 
 
 def digits(error: float) -> int:

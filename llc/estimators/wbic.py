@@ -8,7 +8,6 @@ from llc.estimators.diagnoses import Verdict
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.estimators.measure import Measure, mean_of, measure
 from llc.estimators.tempering import tempered_loss
-from llc.estimators.uncertainty import Mean
 from llc.posterior.temperature import resolve_nbeta
 
 _ROUNDING = 1e-5  # nβ is kept in float32
@@ -51,6 +50,6 @@ def wbic_from(draws: DataTree) -> Measure:
         verdicts=tuple(verdict for verdict in estimate.verdicts if verdict not in _OF_COEFFICIENTS),
         ess=estimate.ess,
         rhat=estimate.rhat,
-        details={"learning_coefficient": Mean(estimate.value, estimate.std_error, estimate.ess, estimate.rhat)},
+        details={"learning_coefficient": estimate.mean},
         draws=draws,
     )

@@ -107,7 +107,7 @@ class LocalPosterior(eqx.Module):
         """Minibatches that make up the data once."""
         return -(-self.n // self.batch_size)
 
-    def with_batch_size(self, batch_size: int | None) -> "LocalPosterior":
+    def with_batch_size(self, batch_size: int) -> "LocalPosterior":
         """The same posterior, seen through minibatches of another size."""
         other = copy.copy(self)
         object.__setattr__(other, "batch_size", _resolve_batch_size(batch_size, self.n))  # it is frozen

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-ADAPTATION = 1.0  # of the log step size, in the first step; it decays as steps^−0.6
+_ADAPTATION = 1.0  # of the log step size, in the first step; it decays as steps^−0.6
 
 
 class Phase(NamedTuple):
@@ -36,11 +36,16 @@ def leapfrog(
     return jax.lax.fori_loop(0, num_leapfrogs, step, start)
 
 
+def energy(phase: Phase, loss: Float[Array, "..."]) -> Float[Array, "..."]:
+    """H = s ΔL + ½‖v‖² + ½‖p‖², given s ΔL in nats."""
+    return loss + 0.5 * (jnp.square(phase.position).sum(axis=-1) + jnp.square(phase.momentum).sum(axis=-1))
+
+
 def adapted(
     log_step_size: Float[Array, "..."], accept_prob: Float[Array, "..."], target: float, age: Int[Array, ""]
 ) -> Float[Array, "..."]:
     """A step size nearer to its target acceptance (Robbins & Monro 1951)."""
-    return log_step_size + ADAPTATION * (1.0 + age) ** -0.6 * (accept_prob - target)
+    return log_step_size + _ADAPTATION * (1.0 + age) ** -0.6 * (accept_prob - target)
 
 
 def acceptance(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:

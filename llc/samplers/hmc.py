@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.hamiltonian import Phase, acceptance, adapted, check_target, leapfrog
+from llc.samplers.hamiltonian import Phase, acceptance, adapted, check_target, energy, leapfrog
 from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
 
 GRADIENTS = ("control_variate", "minibatch", "full")
@@ -102,8 +102,8 @@ class HMC(Kernel):
         num_leapfrogs = jnp.clip(wanted, 1, self.max_leapfrogs).astype(int)
         end = leapfrog(lambda v: (slope(v), None), begin, step_size, num_leapfrogs)
         loss_difference = posterior.loss_difference(end.position)
-        change = _energy(posterior, begin, state.loss_difference) - _energy(posterior, end, loss_difference)
-        accept_prob = acceptance(change)
+        before, after = (posterior.nbeta * loss for loss in (state.loss_difference, loss_difference))
+        accept_prob = acceptance(energy(begin, before) - energy(end, after))
         taken = jax.random.uniform(accept_key) < accept_prob
         target = self.target_accept_prob or (0.9 if self._full(posterior) else 0.35)
         moved = adapted(state.log_step_size, accept_prob, target, state.steps)
@@ -143,8 +143,3 @@ class HMC(Kernel):
         if self.gradient == "control_variate":
             excess = slope(jnp.zeros(posterior.dimension)) - posterior.center_gradient
         return lambda v: posterior.nbeta * (slope(v) - excess) + v
-
-
-def _energy(posterior: LocalPosterior, phase: Phase, loss_difference: Float[Array, ""]) -> Float[Array, ""]:
-    squares = jnp.vdot(phase.position, phase.position) + jnp.vdot(phase.momentum, phase.momentum)
-    return posterior.nbeta * loss_difference + 0.5 * squares

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from llc.posterior.gradients import LossEstimate, full_estimate
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.hamiltonian import Phase, acceptance, adapted, check_target, leapfrog
+from llc.samplers.hamiltonian import Phase, acceptance, adapted, check_target, energy, leapfrog
 from llc.samplers.kernel import Kernel, step_size_leaf, virial
 from llc.samplers.langevin import potential_gradient
 
@@ -165,7 +165,8 @@ class ReplicaExchange(Kernel):
 
         begin = Phase(start.position, momentum, _slope(nbeta, start.position, start.loss), start.loss)
         end = leapfrog(look, begin, step, self.num_leapfrogs)
-        accept_prob = acceptance(_energy(nbeta, begin) - _energy(nbeta, end))
+        before, after = (_scaled(nbeta, phase.seen.loss_difference) for phase in (begin, end))
+        accept_prob = acceptance(energy(begin, before) - energy(end, after))
         taken = jax.random.uniform(accept_key, accept_prob.shape) < accept_prob
         return _choose(taken, Replicas(end.position, end.seen), start), accept_prob
 
@@ -227,11 +228,6 @@ def _slope(
     nbeta: Float[Array, "replicas"], position: Float[Array, "replicas d"], losses: LossEstimate
 ) -> Float[Array, "replicas d"]:
     return _scaled(nbeta[:, None], losses.gradient) + position
-
-
-def _energy(nbeta: Float[Array, "replicas"], phase: Phase) -> Float[Array, "replicas"]:
-    squares = jnp.square(phase.position).sum(axis=1) + jnp.square(phase.momentum).sum(axis=1)
-    return _scaled(nbeta, phase.seen.loss_difference) + 0.5 * squares
 
 
 def _scaled(nbeta: Array, values: Array) -> Array:

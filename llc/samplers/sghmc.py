@@ -8,19 +8,14 @@ exactly (1/k)·(1 + hN / 2C) / (1 − h²k / (4 − 2hC)): noise heats in the fi
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.kernel import step_size_leaf
-from llc.samplers.langevin import StochasticGradientKernel, look
-from llc.samplers.momentum import MomentumState, first_state, friction_leaf
-from llc.samplers.preconditioner import adapt, preconditioner_leaf
+from llc.samplers.momentum import MomentumKernel, MomentumState
 
 
-class SGHMC(StochasticGradientKernel):
+class SGHMC(MomentumKernel):
     """SGHMC.
 
     Args:
@@ -35,31 +30,14 @@ class SGHMC(StochasticGradientKernel):
         ValueError: the step size is negative, the friction not positive, or a name unknown.
     """
 
-    step_size: Array | None = eqx.field(converter=step_size_leaf, default=None)
-    gradient: str = eqx.field(static=True, default="control_variate")
-    friction: Array = eqx.field(converter=friction_leaf, default=1.0)
-    preconditioner: Any = eqx.field(converter=preconditioner_leaf, default="identity")
-
-    stability = "2 / √(1 + nβ·curvature)"
-
-    def init(
-        self, rng_key: Array, num_warmup: int, init_params: Any, model_args: tuple[LocalPosterior], model_kwargs: Any
-    ) -> MomentumState:
-        """The first state of a chain."""
-        del model_kwargs
-        (posterior,) = model_args
-        return first_state(self, posterior, self.preconditioner, rng_key, num_warmup, init_params)
-
     def sample(self, state: MomentumState, model_args: tuple[LocalPosterior], model_kwargs: Any) -> MomentumState:
         """One step."""
         del model_kwargs
         (posterior,) = model_args
         v, h, friction = state.position, self.known_step_size(), self.friction
         rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
-        gradient, record = look(self, posterior, v, batch_key, state.anchor)
-        preconditioner = adapt(state.preconditioner, self.preconditioner, gradient - v, state.warmup_left > 0)
-        scale = jnp.sqrt(preconditioner.diagonal)
+        push = self.push(posterior, state, batch_key)
         noise = jnp.sqrt(2 * h * friction) * jax.random.normal(noise_key, v.shape, v.dtype)
-        p = (1 - h * friction) * state.momentum - h * scale * gradient + noise
-        v = v + h * scale * p
-        return MomentumState(v, *record, p, preconditioner, jnp.maximum(state.warmup_left - 1, 0), rng_key)
+        p = (1 - h * friction) * state.momentum - h * push.force + noise
+        v = v + h * push.scale * p
+        return MomentumState(v, *push.record, p, push.preconditioner, push.warmup_left, rng_key)

@@ -19,17 +19,14 @@ compare two step sizes.
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from llc.posterior.gradients import Anchor
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.kernel import step_size_leaf
-from llc.samplers.langevin import StochasticGradientKernel, look
-from llc.samplers.momentum import first_state, friction_leaf
-from llc.samplers.preconditioner import Preconditioner, adapt, preconditioner_leaf
+from llc.samplers.momentum import MomentumKernel, MomentumState
+from llc.samplers.preconditioner import Preconditioner
 
 
 class SGNHTState(NamedTuple):
@@ -47,7 +44,7 @@ class SGNHTState(NamedTuple):
     friction: Float[Array, "d"]
 
 
-class SGNHT(StochasticGradientKernel):
+class SGNHT(MomentumKernel):
     """SGNHT.
 
     Args:
@@ -61,20 +58,11 @@ class SGNHT(StochasticGradientKernel):
         ValueError: the step size is negative, the friction not positive, or a name unknown.
     """
 
-    step_size: Array | None = eqx.field(converter=step_size_leaf, default=None)
-    gradient: str = eqx.field(static=True, default="control_variate")
-    friction: Array = eqx.field(converter=friction_leaf, default=1.0)
-    preconditioner: Any = eqx.field(converter=preconditioner_leaf, default="identity")
-
-    stability = "2 / √(1 + nβ·curvature)"
-
     def init(
         self, rng_key: Array, num_warmup: int, init_params: Any, model_args: tuple[LocalPosterior], model_kwargs: Any
     ) -> SGNHTState:
         """The first state of a chain."""
-        del model_kwargs
-        (posterior,) = model_args
-        state = first_state(self, posterior, self.preconditioner, rng_key, num_warmup, init_params)
+        state: MomentumState = super().init(rng_key, num_warmup, init_params, model_args, model_kwargs)
         return SGNHTState(*state, jnp.broadcast_to(self.friction, state.position.shape))
 
     def sample(self, state: SGNHTState, model_args: tuple[LocalPosterior], model_kwargs: Any) -> SGNHTState:
@@ -83,18 +71,15 @@ class SGNHT(StochasticGradientKernel):
         (posterior,) = model_args
         v, h = state.position, self.known_step_size()
         rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
-        gradient, record = look(self, posterior, v, batch_key, state.anchor)
-        preconditioner = adapt(state.preconditioner, self.preconditioner, gradient - v, state.warmup_left > 0)
-        scale = jnp.sqrt(preconditioner.diagonal)
-        p = state.momentum - h * scale * gradient
-        v = v + 0.5 * h * scale * p
+        push = self.push(posterior, state, batch_key)
+        p = state.momentum - h * push.force
+        v = v + 0.5 * h * push.scale * p
         friction = state.friction + 0.5 * h * (jnp.square(p) - 1)
         noise = jnp.sqrt(self.friction * _decay_over(2 * h, friction)) * jax.random.normal(noise_key, v.shape, v.dtype)
         p = jnp.exp(-h * friction) * p + noise
         friction = friction + 0.5 * h * (jnp.square(p) - 1)
-        v = v + 0.5 * h * scale * p
-        left = jnp.maximum(state.warmup_left - 1, 0)
-        return SGNHTState(v, *record, p, preconditioner, left, rng_key, friction)
+        v = v + 0.5 * h * push.scale * p
+        return SGNHTState(v, *push.record, p, push.preconditioner, push.warmup_left, rng_key, friction)
 
 
 def _decay_over(time: Float[Array, ""], friction: Float[Array, "d"]) -> Float[Array, "d"]:
