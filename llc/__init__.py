@@ -7,7 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llc import checkpoints, samplers, zoo
+    from llc import checkpoints, kernels, samplers, zoo
+    from llc.comparators.compare import compare
+    from llc.comparators.comparison import Comparison, Comparisons
     from llc.draws.draw import draw
     from llc.estimators.calibrate import Calibration, calibrate
     from llc.estimators.estimate import estimate
@@ -43,6 +45,10 @@ _HOMES = {
     "free_energy": "llc.estimators.evidence",
     "wbic": "llc.estimators.evidence",
     "waic": "llc.estimators.evidence",
+    "compare": "llc.comparators.compare",
+    "Comparison": "llc.comparators.comparison",
+    "Comparisons": "llc.comparators.comparison",
+    "kernels": "",
     "refine": "llc.estimators.refined",
     "Measure": "llc.estimators.measure",
     # from draws already made
@@ -62,6 +68,8 @@ __all__ = [
     "Bernoulli",
     "Calibration",
     "Categorical",
+    "Comparison",
+    "Comparisons",
     "Estimate",
     "Gaussian",
     "LocalPosterior",
@@ -71,10 +79,12 @@ __all__ = [
     "bayesian_influence",
     "calibrate",
     "checkpoints",
+    "compare",
     "draw",
     "estimate",
     "free_energy",
     "free_energy_from",
+    "kernels",
     "learning_coefficient",
     "multiplicity_from",
     "per_example_losses",

@@ -17,6 +17,8 @@ ROOMS = [
     "draws",
     "plots",
     "estimators",
+    "kernels",
+    "comparators",
     "cli",
     "__main__",
 ]

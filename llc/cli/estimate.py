@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from llc import checkpoints, samplers
+from llc import samplers
+from llc.cli.checkpoint import check_picture, load_checkpoint
 from llc.cli.problem_file import load_problem
 from llc.cli.show import show_estimate
 from llc.draws.storage import check_destination, save
 from llc.estimators.estimate import estimate
 from llc.estimators.result import Estimate
 from llc.posterior.localization import Relative
-
-_PICTURES = (".png", ".svg", ".pdf")
-
 
 _STOCHASTIC = {
     "sgld": samplers.SGLD,
@@ -46,6 +44,11 @@ def build_kernel(name: str, step_size: float | None, gradient: str) -> Any:
     return samplers.MALA(step_size)
 
 
+def held(localization: float | None, radius: float) -> float | Relative:
+    """γ as flags say it."""
+    return Relative(radius) if localization is None else localization
+
+
 def run_estimate(
     problem_path: Path,
     checkpoint_path: Path,
@@ -54,25 +57,16 @@ def run_estimate(
     plot: Path | None,
     as_json: bool,
     quiet: bool,
-    localization: float | None,
-    radius: float,
     **settings: Any,
 ) -> Estimate:
     """Estimate, show, and save what was asked for."""
     if out is not None:
         check_destination(out)
-    if plot is not None and plot.suffix not in _PICTURES:
-        msg = f"--plot {plot}: a picture's name must end in {', '.join(_PICTURES)}."
-        raise ValueError(msg)
+    if plot is not None:
+        check_picture(plot)
     problem, template = load_problem(problem_path)
-    checkpoint = checkpoints.read(checkpoint_path, template)
-    try:
-        problem.check(checkpoint.params)
-    except ValueError as error:
-        msg = f"{checkpoint_path}: {error}"
-        raise ValueError(msg) from error
-    held = Relative(radius) if localization is None else localization
-    result = estimate(problem, checkpoint.params, localization=held, progress=not quiet, **settings)
+    checkpoint = load_checkpoint(problem, checkpoint_path, template)
+    result = estimate(problem, checkpoint.params, progress=not quiet, **settings)
     if out is not None:
         save(result.draws, out)
     if plot is not None:

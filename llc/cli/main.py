@@ -28,7 +28,7 @@ def demo(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a small network on real handwritten digits, and estimate its effective dimension.
+    """Train a small network on real handwritten digits, estimate its effective dimension, and compare.
 
     Examples:
 
@@ -87,7 +87,7 @@ def estimate(
 
         llcoef estimate problem.py model.safetensors --json --strict > estimate.json
     """
-    from llc.cli.estimate import build_kernel, run_estimate
+    from llc.cli.estimate import build_kernel, held, run_estimate
 
     result = run_estimate(
         problem,
@@ -96,8 +96,7 @@ def estimate(
         plot=plot,
         as_json=as_json,
         quiet=quiet,
-        radius=radius,
-        localization=localization,
+        localization=held(localization, radius),
         rng_key=seed,
         kernel=build_kernel(kernel, step_size, gradient),
         nbeta=nbeta,
@@ -111,6 +110,59 @@ def estimate(
     )
     if strict and tuple(result.verdicts) != ("converged",):
         raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    problem: Annotated[Path, typer.Argument(help="A Python file that defines `problem`, or a function of that name.")],
+    checkpoints: Annotated[list[Path], typer.Argument(help="One or more: .npz, .safetensors, .eqx, .pt, or Orbax.")],
+    localization: Annotated[
+        float | None, typer.Option(help="γ, one number; relative to each leaf if not given.")
+    ] = None,
+    radius: Annotated[float, typer.Option(help="Radius of the relative localisation.")] = 1.0,
+    mask: Annotated[
+        list[str] | None, typer.Option(help='What may move, as a pattern of paths: "layers/0/*". May be repeated.')
+    ] = None,
+    integrate: Annotated[
+        bool, typer.Option(help="Whether the free energy may take runs at a ladder of temperatures.")
+    ] = True,
+    num_chains: Annotated[int, typer.Option(help="Chains of each run.")] = 4,
+    relative_error: Annotated[float, typer.Option(help="Standard error to stop at, as a part of λ̂.")] = 0.05,
+    max_gradient_evaluations: Annotated[
+        float | None, typer.Option(help="Budget of each run, in gradients of one example.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Save everything but the draws to this .json.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Save a picture to this .png, .svg or .pdf.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Set λ̂ beside BIC, Laplace, WAIC, the neural tangent kernel, and the loss on held-out data.
+
+    Examples:
+
+        llcoef compare problem.py checkpoints/step_001000.npz --plot comparison.png
+
+        llcoef compare problem.py small.safetensors wide.safetensors --no-integrate --json
+    """
+    from llc.cli.compare import run_compare
+    from llc.cli.estimate import held
+
+    run_compare(
+        problem,
+        checkpoints,
+        plot=plot,
+        out=out,
+        as_json=as_json,
+        quiet=quiet,
+        rng_key=seed,
+        localization=held(localization, radius),
+        mask=mask or None,
+        integrate=integrate,
+        num_chains=num_chains,
+        relative_error=relative_error,
+        max_gradient_evaluations=max_gradient_evaluations,
+    )
 
 
 @app.command()

@@ -18,6 +18,7 @@ from llc.estimators.result import Estimate
 from llc.estimators.show import html_table, plain, show
 from llc.estimators.uncertainty import Mean
 from llc.posterior.local_posterior import LocalPosterior, Relative
+from llc.posterior.localization import scaled
 from llc.problem import Problem
 from llc.samplers import HMC, SGLD, PreconditionedSGLD, ReplicaExchange, UnderdampedLangevin
 from llc.samplers.kernel import Kernel
@@ -174,7 +175,7 @@ def calibrate(
     sizes = _sgld_step(posterior) * np.array(_STEP_FACTORS)
     sweeps = {
         "step_size": at(kernel=SGLD(sizes)).by_step_size,
-        "localization": {f: at(localization=_scaled(localization, f)).mean for f in _FACTORS},
+        "localization": {f: at(localization=scaled(localization, f)).mean for f in _FACTORS},
         "nbeta": {f: at(nbeta=f * float(posterior.nbeta)).mean for f in _FACTORS},
     }
     center = {"step_size": min(sizes), "localization": 1.0, "nbeta": 1.0}
@@ -246,12 +247,6 @@ def _pilot(
 
 def _sgld_step(posterior: LocalPosterior) -> float:
     return calibration.CAUTION * 4 / calibration.curvature_at_center(posterior)
-
-
-def _scaled(localization: float | int | Relative, factor: float) -> float | Relative:
-    if isinstance(localization, Relative):
-        return Relative(float(localization.radius) / math.sqrt(factor))
-    return float(localization) * factor
 
 
 def _plateau(sweep: dict[float, Mean], center: float, chosen: Mean) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """How tightly the posterior is held around the checkpoint: one γ a leaf."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -38,6 +39,17 @@ class Relative:
         others = squares[nonzero].sum() / sizes[nonzero].sum() if nonzero.any() else 1.0
         mean_squares = np.where(nonzero, mean_squares, others)
         return jnp.asarray(1.0 / (self.radius**2 * mean_squares), jnp.result_type(float))
+
+
+def scaled(localization: float | int | Relative, factor: float | int) -> float | Relative:
+    """The same rule with every γ multiplied.
+
+    >>> scaled(Relative(), 4.0)
+    Relative(radius=0.5)
+    """
+    if isinstance(localization, Relative):
+        return Relative(float(localization.radius) / math.sqrt(factor))
+    return float(localization) * factor
 
 
 def resolve_localization(localization: float | int | Relative, center: PyTree) -> Float[Array, "leaves"]:
