@@ -18,9 +18,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from llc.kernels.eigenlearning import eigenlearning
-from llc.kernels.fully_connected import fully_connected
-from llc.kernels.spectra import circle_spectrum, hypercube_spectrum, sphere_spectrum
+from llc.kernels import circle_spectrum, eigenlearning, fully_connected, hypercube_spectrum, sphere_spectrum
 
 rng = np.random.default_rng(0)
 network = fully_connected(4, "relu", weight_std=2**0.5, bias_std=0.1)
@@ -157,7 +155,7 @@ for ax, title in zip(
     axes[0], ("circle, by frequency", "hypercube {±1}⁸, by degree", "sphere in R⁸, by degree"), strict=True
 ):
     ax.set_title(title)
-    ax.legend(loc="upper left", frameon=False)
+    ax.legend(loc="lower right" if ax is axes[0, 0] else "upper left", frameon=False)
 axes[1, 0].text(0.04, 0.05, "theory 2–5 times too low\nonce a mode is learned", transform=axes[1, 0].transAxes)
 for fmt, label in (("-", "theory"), ("o", "kernel regression"), ("D", "networks, width 300")):
     axes[1, 1].plot(

@@ -20,8 +20,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from llc.kernels.eigenlearning import dataset_learnabilities
-from llc.kernels.fully_connected import fully_connected
+from llc.kernels import dataset_learnabilities, fully_connected
 
 angles = 2 * np.pi * np.arange(10) / 10
 points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -131,8 +130,8 @@ figure.savefig(Path(os.environ.get("LLC_EXAMPLES_OUT", ".")) / Path(__file__).wi
 
 # %% [markdown]
 # As numbers: (measured, expected, tolerance). Kernels keep the law to rounding. Finite networks move their own kernel
-# while they train, and can fall short of it: by 1.3 % in the shallow tanh networks at n = 6, by 2.3 % when they have 1024
-# units instead of 4096. Their tolerance is 4 standard errors and 1 % of n.
+# while they train, and can fall short of it: by 1.3 % in the shallow tanh networks at n = 6, by 2.3 % when they have
+# 1024 units instead of 4096. Their tolerance is 4 standard errors and 1 % of n.
 
 # %%
 checked = {"networks fit their data": (max(misfits), 0.0, 0.01)}

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-from llc.kernels.polynomials import gradient_field, operator_eigenvalues, symmetric_energy
+from llc.kernels import gradient_field, operator_eigenvalues, symmetric_energy
 
 ORDERS = (3, 5, 7)
 BASES = {"bombieri": "gradient, Bombieri's basis", "plain": "gradient, plain monomials"}
@@ -97,6 +97,6 @@ for axis, title in zip(axes[0], ("target $r^7 \\cos m\\theta$", "data, of value 
     axis.set_title(f"{title}\n{axis.get_title()}".rstrip(), fontsize=10)
 for axis in axes[-1]:
     axis.set_xlabel("$x_1$")
-scale = plt.cm.ScalarMappable(plt.Normalize(-1, 1), colours)
+scale = plt.cm.ScalarMappable(Normalize(-1, 1), colours)
 figure.colorbar(scale, ax=axes, label="value / largest on the unit circle", shrink=0.5)
 figure.savefig(Path(os.environ.get("LLC_EXAMPLES_OUT", ".")) / Path(__file__).with_suffix(".png").name, dpi=150)

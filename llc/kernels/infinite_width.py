@@ -75,7 +75,7 @@ class InfiniteWidthKernel(eqx.Module):
     depth: eqx.AbstractVar[int]
 
     def nngp_and_ntk(self, x1: Inputs, x2: Inputs | None = None) -> Kernels:
-        """Both Gram matrices between `x1` and `x2` (None: `x1` itself), for little more than the price of the NTK."""
+        """Both Gram matrices between `x1` and `x2` (None: `x1` itself), at the price of one after the other."""
         return _both(self, *self.checked(x1, x2))
 
     def nngp(self, x1: Inputs, x2: Inputs | None = None) -> Float[Array, "n m"]:
