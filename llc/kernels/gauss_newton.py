@@ -20,6 +20,7 @@ from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import Bernoulli, Categorical, Gaussian, Likelihood
 
 _NEGLIGIBLE = 1e-3  # a negative eigenvalue by rounding alone, relative to the largest
+_SATURATED = 0.01
 
 
 class GaussNewton(eqx.Module):
@@ -54,7 +55,8 @@ class GaussNewton(eqx.Module):
         def add(total: Float[Array, "d"], block: PyTree) -> tuple[Float[Array, "d"], None]:
             inputs, targets = block
             outputs, push = jax.linearize(self._network(inputs), jnp.zeros_like(x))
-            curved = self._output_curvature_product(outputs, targets, push(x))
+            slope = jax.grad(lambda outputs: jnp.sum(self.likelihood(outputs, targets)))
+            curved = jax.jvp(slope, (outputs,), (push(x),))[1]
             return total + jax.linear_transpose(push, x)(curved)[0], None
 
         with jax.default_matmul_precision("highest"):
@@ -101,9 +103,12 @@ class GaussNewton(eqx.Module):
             )
             raise ValueError(msg)
 
-    def mean_output_curvature(self, rng_key: Array) -> float:
-        """The mean over examples of xᵀ Λ_i x over random signs x, which is about that of tr Λ_i."""
-        return float(_mean_output_curvature(self, rng_key))
+    def saturated(self) -> bool:
+        """Whether nearly all classes are predicted with certainty: two draws of a target differ in under 1 % of cases.
+
+        Then Λ tends to 0, and with it A, whatever the network uses.
+        """
+        return isinstance(self.likelihood, Categorical | Bernoulli) and float(_diversity(self)) < _SATURATED
 
     @property
     def _inputs(self) -> PyTree:
@@ -111,10 +116,6 @@ class GaussNewton(eqx.Module):
 
     def _network(self, inputs: PyTree) -> Callable[[Float[Array, "d"]], PyTree]:
         return lambda v: self.apply_fn(self.posterior.params(v), inputs)
-
-    def _output_curvature_product(self, outputs: PyTree, targets: PyTree, x: PyTree) -> PyTree:
-        slope = jax.grad(lambda outputs: jnp.sum(self.likelihood(outputs, targets)))
-        return jax.jvp(slope, (outputs,), (x,))[1]
 
     def _beta(self, like: Float[Array, "_"]) -> Float[Array, ""]:
         return (self.posterior.nbeta / self.posterior.n).astype(like.dtype)
@@ -133,18 +134,18 @@ def _output_curvature(network: GaussNewton) -> Float[Array, "n c c"]:
 
 
 @eqx.filter_jit
-def _mean_output_curvature(network: GaussNewton, rng_key: Array) -> Float[Array, ""]:
-    posterior = network.posterior
+def _diversity(network: GaussNewton) -> Float[Array, ""]:
+    """The mean chance that two draws of a predicted class differ, 1 − Σ p²."""
+    posterior, categorical = network.posterior, isinstance(network.likelihood, Categorical)
 
-    def add(total: Float[Array, ""], block: PyTree) -> tuple[Float[Array, ""], None]:
-        inputs, targets, keys = block
+    def add(total: Float[Array, ""], inputs: PyTree) -> tuple[Float[Array, ""], None]:
         outputs = network.apply_fn(posterior.center, inputs)
-        signs = jax.vmap(lambda key: jax.random.rademacher(key, outputs.shape[1:], outputs.dtype))(keys)
-        return total + jnp.vdot(signs, network._output_curvature_product(outputs, targets, signs)), None
+        p = jax.nn.softmax(outputs) if categorical else jax.nn.sigmoid(outputs)
+        differ = jnp.sum(p * (1 - p), axis=-1) if categorical else 2 * p * (1 - p)
+        return total + jnp.sum(differ / differ[0].size), None
 
-    keys = jax.random.split(rng_key, posterior.n)
     zero = jnp.zeros((), posterior.center_losses.dtype)
-    total, _ = _over_blocks(add, zero, (*posterior.problem.data, keys), posterior.block_size)
+    total, _ = _over_blocks(add, zero, network._inputs, posterior.block_size)
     return total / posterior.n
 
 

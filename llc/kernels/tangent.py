@@ -28,10 +28,9 @@ from llc.kernels.spectral_sums import (
     vector_measure,
 )
 from llc.posterior.local_posterior import LocalPosterior, Relative
-from llc.problem import Bernoulli, Categorical, Gaussian, Problem
+from llc.problem import Gaussian, Problem
 
 _SIDE_BY_SIDE = 8  # products at a time, where the data are one block
-_SATURATED = 0.01  # tr Λ of an example, 1 − Σ p² of a softmax
 
 
 def ntk_coefficient(
@@ -100,7 +99,6 @@ def tangent(
     else:
         spectrum, gradient = _spectra(network.product, force, posterior, key, max_dense, sampling)
     network.check_convex(spectrum.nodes)
-    saturable = isinstance(likelihood, Categorical | Bernoulli)
     return Curvature(
         name="Gauss–Newton",
         spectrum=spectrum.semidefinite(),
@@ -111,7 +109,7 @@ def tangent(
         rank_tolerance=max(num_outputs, posterior.dimension) * float(jnp.finfo(force.dtype).eps),
         num_outputs=num_outputs,
         ridge=likelihood.scale**2 * posterior.n / float(posterior.nbeta) if isinstance(likelihood, Gaussian) else None,
-        saturated=saturable and network.mean_output_curvature(key) < _SATURATED,
+        saturated=network.saturated(),
     )
 
 

@@ -7,24 +7,37 @@ import numpy as np
 from llc.draws.starts import dispersed_starts
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import Problem
+from tests.samplers.moments import assert_means
 
 HESSIAN = np.array([4.0, 1.0, 0.0], np.float32)
-KEYS = jax.random.split(jax.random.key(0), (2, 2000))
+NBETA_H = 10 * HESSIAN.astype(float) / 2  # in whitened coordinates
+KEYS = jax.random.split(jax.random.key(0), (2, 8000))
+
+
+def pulled_squares():
+    """E[v²] where draws of N(0, 1/(1 + nβ h)) of energy above d/2 are pulled in by fifths, by midpoints."""
+    stiff = NBETA_H[:2] / (1 + NBETA_H[:2])
+    edges = np.linspace(-8, 8, 1601)
+    squares = np.stack(np.meshgrid(*[np.square(0.5 * (edges[1:] + edges[:-1]))] * 2)).reshape(2, -1)
+    pulls = np.ceil(np.log(0.5 * stiff @ squares / 1.5) / np.log(1 / 0.8**2))
+    factor = 0.8 ** (2 * np.maximum(pulls, 0))
+    density = np.exp(-0.5 * squares.sum(axis=0))
+    # the flat coordinate knows of the others by their pulls alone
+    expected = [np.average(factor * square, weights=density) for square in (*squares, 1.0)]
+    return np.array(expected) / (1 + NBETA_H)
 
 
 def test_a_quadratic_is_drawn_as_it_is():
     problem = Problem(lambda w, x: 0.5 * jnp.sum(HESSIAN * w**2) + 0 * x, jnp.zeros(10))
     posterior = LocalPosterior(problem, jnp.zeros(3), nbeta=10.0, localization=2.0)
     starts = np.asarray(dispersed_starts(posterior, KEYS)).reshape(-1, 3)
-    energy = 10 * 0.5 * (HESSIAN / 2 * starts**2).sum(axis=1)
-    # those above d/2 were pulled in; the flat coordinate, not in the energy, is N(0, 1) among the rest
+    energy = 0.5 * starts**2 @ NBETA_H
     assert energy.max() <= 1.5 * (1 + 1e-5)
-    assert len(np.unique(starts[:, 0])) == len(starts)
-    exact = 1 / (1 + 10 * HESSIAN / 2)
-    assert ((starts**2).mean(axis=0)[:2] < exact[:2]).all()
-    kept = starts[energy < 0.2]  # never pulled in: the stiff coordinates say nothing of the flat one
-    error = np.sqrt(2 / len(kept))
-    assert abs((kept[:, 2] ** 2).mean() - 1) < 4 * error + 0.2
+    assert len(np.unique(starts, axis=0)) == len(starts)
+    assert_means(starts * np.sqrt(1 + NBETA_H), np.zeros(3), 0.012, axes=1)
+    assert_means(starts**2 / pulled_squares(), np.ones(3), 0.015, axes=1)
+    # what was never pulled in says nothing of the flat coordinate, which is that of the prior
+    assert_means(starts[energy < 1.5 * 0.8**2][:, 2] ** 2, 1, 0.02, axes=1)
 
 
 def test_what_is_flat_one_by_one_is_pulled_towards_the_center():

@@ -1,6 +1,6 @@
 import pytest
 
-from llc.estimators.diagnoses import Evidence, Verdict, diagnose
+from llc.estimators.diagnoses import Evidence, Verdict, diagnose, too_few, worst_first
 from llc.estimators.uncertainty import Mean
 
 SOUND = Evidence(
@@ -70,3 +70,25 @@ def test_nothing_left_says_why():
 
 def test_every_verdict_tells_what_to_do():
     assert all(len(verdict.advice) > 20 for verdict in Verdict)
+
+
+def test_the_worst_is_first_in_whatever_order_they_are_found():
+    assert worst_first([]) == ("converged",)
+    found = [Verdict.TEMPERATURE, Verdict.ONE_CHAIN, Verdict.NOT_A_MINIMUM, Verdict.ONE_CHAIN, Verdict.DIVERGED]
+    assert worst_first(iter(found)) == ("chains diverged", "not a minimum", "one chain", "temperature not asymptotic")
+    meanings = [Verdict.LOCALIZATION, Verdict.CONVERGED, Verdict.OUTSIDE]
+    assert worst_first(meanings) == ("outside [0, d/2]", "localization dominates", "converged")
+
+
+@pytest.mark.parametrize(
+    ("ess", "rhat", "few"),
+    [
+        (100.0, 1.01, False),
+        (99.9, 1.0, True),
+        (1e4, 1.011, True),
+        (float("nan"), 1.0, True),  # of draws that never move
+        (500.0, float("nan"), False),  # of one chain
+    ],
+)
+def test_an_error_bar_is_known_from_enough_draws_of_chains_that_agree(ess, rhat, few):
+    assert too_few(Mean(3.0, 0.05, ess, rhat)) is few

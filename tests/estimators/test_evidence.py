@@ -6,7 +6,7 @@ import pytest
 
 import llc
 from llc import zoo
-from llc.samplers import HMC
+from llc.samplers import HMC, SGLD
 
 N, GAMMA = 200, 2.0
 RNG = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def test_waic_and_the_functional_variance():
 
 
 def test_waic_from_a_ladder_of_step_sizes_is_that_of_the_smallest():
-    kernel = llc.samplers.SGLD([0.02, 0.005], gradient="full")
+    kernel = SGLD([0.02, 0.005], gradient="full")
     measure = llc.waic(PROBLEM, PARAMS, kernel=kernel, localization=GAMMA, num_draws=1000, progress=False)
     found = measure.details["functional_variance"]
     of_either = [exact_waic(sgld_covariance(step_size))[1] for step_size in (0.02, 0.005)]
@@ -98,4 +98,4 @@ def test_temperatures_that_are_none(verb, nbeta):
 def test_waic_of_a_loss_without_examples():
     entry = zoo.regular(1, n=100)
     with pytest.raises(ValueError, match="WAIC needs losses of examples"):
-        llc.waic(entry.problem, entry.params, progress=False, num_draws=10, num_warmup=10)
+        llc.waic(entry.problem, entry.params, kernel=SGLD(0.01), progress=False, num_draws=10, num_warmup=10)

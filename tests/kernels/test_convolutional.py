@@ -1,16 +1,15 @@
 """Convolutional kernels against neural-tangents 0.6.5, and against sums over taps and pixels written out."""
 
+import importlib
 import itertools
 
 import jax
 import numpy as np
 import pytest
 
-from llc.kernels import convolutional as module
 from llc.kernels.convolutional import convolutional
 from llc.kernels.fully_connected import fully_connected
 
-PADDINGS = ("SAME", "VALID", "CIRCULAR")
 POOLINGS = ("flatten", "average")
 GENERATOR = np.random.default_rng(0)
 
@@ -24,8 +23,7 @@ def double():
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("padding", ["SAME", "CIRCULAR"])
 def test_reference(reference, padding, pooling):
-    name = f"cnn1_{ {'SAME': 'same', 'CIRCULAR': 'circ'}[padding] }_{ {'flatten': 'flat', 'average': 'gap'}[pooling] }"
-    name = name.replace(" ", "")
+    name = f"cnn1_{padding[:4].lower()}_{'flat' if pooling == 'flatten' else 'gap'}"
     stds = {"weight_std": 2**0.5, "bias_std": 0.1} if padding == "SAME" else {"weight_std": 1.0}
     kernel = convolutional(1, "relu", **stds, padding=padding, pooling=pooling)
     for which, images in {"11": ("I1",), "12": ("I1", "I2")}.items():
@@ -79,26 +77,22 @@ def written_out(x, y, depth, size, padding, pooling, weight, bias, last):
     return nngp, nngp + last**2 * mean(ntk)
 
 
-@pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("padding", PADDINGS)
-def test_two_layers_of_any_padding_and_pooling(padding, pooling, size):
-    x, y = GENERATOR.standard_normal((2, 5, 6, 2)), GENERATOR.standard_normal((1, 5, 6, 2))
+@pytest.mark.parametrize(("padding", "size"), [("SAME", 2), ("SAME", 3), ("VALID", 2), ("CIRCULAR", 3)])
+def test_two_layers_of_any_padding_and_pooling(padding, size, pooling):
+    x = GENERATOR.standard_normal((3, 4, 5, 2))
     kernel = convolutional(
         2, "erf", weight_std=1.5, bias_std=0.3, last_weight_std=1.2, filter_size=size, padding=padding, pooling=pooling
     )
-    settings = 2, size, padding, pooling, 1.5, 0.3, 1.2
-    between, own = kernel.nngp_and_ntk(x, y), kernel.nngp_and_ntk(x)
-    for i in range(2):
-        reference = written_out(x[i], y[0], *settings)
-        np.testing.assert_allclose([gram[i, 0] for gram in between], reference, rtol=1e-12)
-        np.testing.assert_allclose([gram[i, 1] for gram in own], written_out(x[i], x[1], *settings), rtol=1e-12)
-    np.testing.assert_array_equal(kernel.nngp_diagonal(x), np.diag(own.nngp))
-    np.testing.assert_array_equal(kernel.ntk_diagonal(x), np.diag(own.ntk))
+    computed = kernel.nngp_and_ntk(x)
+    for i, j in [(0, 0), (0, 1), (2, 1)]:
+        reference = written_out(x[i], x[j], 2, size, padding, pooling, 1.5, 0.3, 1.2)
+        np.testing.assert_allclose([gram[i, j] for gram in computed], reference, rtol=1e-12)
+    np.testing.assert_array_equal(kernel.nngp_diagonal(x), np.diag(computed.nngp))
+    np.testing.assert_array_equal(kernel.ntk_diagonal(x), np.diag(computed.ntk))
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize(("activation", "pooling"), [("relu", "flatten"), ("tanh", "average")])
 def test_an_image_of_one_pixel_is_a_vector(activation, pooling):
     x = GENERATOR.standard_normal((4, 1, 1, 5))
     settings = {"weight_std": 1.7, "bias_std": 0.2, "last_bias_std": 0.1}
@@ -108,10 +102,9 @@ def test_an_image_of_one_pixel_is_a_vector(activation, pooling):
         np.testing.assert_allclose(ours, reference, rtol=1e-12)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_average_pooling_does_not_see_cyclic_shifts(activation):
+def test_average_pooling_does_not_see_cyclic_shifts():
     x = GENERATOR.standard_normal((2, 3, 4, 1))
-    kernel = convolutional(1, activation, weight_std=1.5, padding="CIRCULAR", pooling="average")
+    kernel = convolutional(1, "relu", weight_std=1.5, padding="CIRCULAR", pooling="average")
     np.testing.assert_allclose(kernel.ntk(x, np.roll(x, (1, 2), (1, 2))), kernel.ntk(x), rtol=1e-10)
 
 
@@ -120,6 +113,7 @@ def test_rows_in_batches(monkeypatch, pooling):
     x = GENERATOR.standard_normal((5, 4, 4, 1))
     kernel = lambda: convolutional(1, "relu", weight_std=1.0, pooling=pooling, bias_std=0.1).ntk(x)
     whole = kernel()
+    module = importlib.import_module("llc.kernels.convolutional")  # the package has the function under this name
     monkeypatch.setattr(module, "_HELD", 2 * 5 * 16 ** (2 if pooling == "average" else 1))
     jax.clear_caches()
     np.testing.assert_allclose(kernel(), whole, rtol=1e-14)

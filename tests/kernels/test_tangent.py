@@ -186,7 +186,7 @@ def test_positions_of_a_sequence(n):
     np.testing.assert_allclose(predicted.free_energy(), reference.free_energy(), rtol=1e-10)
 
 
-@pytest.mark.parametrize("n", [23, 5])
+@pytest.mark.parametrize("n", [23, 5], ids=["few parameters", "few outputs"])
 def test_blocks_of_examples(n):
     problem = Problem.supervised(mlp, Categorical(), normal(n, 3), jnp.arange(n) % 3)
     posterior = LocalPosterior(problem, random_mlp(3, 4, 3))
@@ -347,13 +347,14 @@ def test_saturated_outputs():
 
 
 def test_saddle():
-    saddle = Problem(lambda w, x: jnp.full(len(x), w[0] ** 2 - w[1] ** 2 + w[2] ** 4), jnp.zeros(10))
-    held = hessian(LocalPosterior(saddle, jnp.zeros(3), nbeta=3.0, localization=12.0))
-    assert (held.num_negative.value, held.rank) == (1, 2)
-    np.testing.assert_allclose(held.value, 0.5 * (6 / 18 - 6 / 6))
+    loss = lambda w: w[0] ** 2 - w[1] ** 2 - w[2] ** 2 / 2 + w[3] ** 4
+    saddle = Problem(lambda w, x: jnp.full(len(x), loss(w)), jnp.zeros(10))
+    held = hessian(LocalPosterior(saddle, jnp.zeros(4), nbeta=3.0, localization=12.0))
+    assert (held.num_negative.value, held.rank) == (2, 3)
+    np.testing.assert_allclose(held.value, 0.5 * (6 / 18 - 6 / 6 - 3 / 9))
     assert np.isnan(held.coefficient(0.5).value)  # 6 = nβ |h| = ½ · 12
     assert np.isnan([held.gradient_term(0.4), held.free_energy(0.4).value]).all()
-    assert "1 negative eigenvalues" in repr(held)
+    assert "2 negative eigenvalues" in repr(held)
 
 
 # Refusals, and how it shows itself

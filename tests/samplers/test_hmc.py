@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from arviz_stats.base import array_stats
 from scipy.linalg import hadamard
 
 from llc.posterior.local_posterior import LocalPosterior
@@ -15,6 +14,7 @@ from llc.problem import Problem
 from llc.samplers import HMC
 from llc.samplers.hamiltonian import Phase, acceptance, leapfrog
 from llc.zoo.quadrature import product
+from tests.samplers.moments import assert_means, products
 
 N, BATCH, GRADIENTS = 8, 4, ["control_variate", "minibatch", "full"]
 SIGNS = hadamard(N)[:, 1:]  # of mean 0 over the examples, as is every product of two columns
@@ -80,24 +80,6 @@ def sample(kernel, posterior, num_chains=64, num_warmup=1000, num_draws=400, thi
         return jax.tree.map(lambda leaf: leaf[skip:], record)
 
     return jax.vmap(chain)(jax.random.split(jax.random.key(0), num_chains))
-
-
-def assert_means(draws, references, precision, axes=2):
-    """Each mean over axes (chain, draw), or over independent chains, within 4 of its standard errors."""
-    draws = np.asarray(draws, np.float64)
-    each = np.moveaxis(draws.reshape(*draws.shape[:axes], -1), -1, 0)
-    for values, reference in zip(each, np.ravel(references), strict=True):
-        error = values.std() / np.sqrt(values.size)
-        if axes == 2:
-            error = float(array_stats.mcse(values, chain_axis=0, draw_axis=1, method="mean"))
-        assert abs(values.mean() - reference) < 4 * error
-        assert error < precision
-
-
-def products(positions):
-    """Of all pairs of coordinates."""
-    positions = np.asarray(positions, np.float64)
-    return positions[..., :, None] * positions[..., None, :]
 
 
 def assert_adapted(kernel, log_step_size, evaluations, accept_prob, target):

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from arviz_stats.base import array_stats
 from scipy.linalg import hadamard
 
 from llc.posterior.gradients import full_estimate
@@ -16,6 +15,7 @@ from llc.problem import Problem
 from llc.samplers import ReplicaExchange
 from llc.samplers.replica_exchange import Replicas
 from llc.zoo.quadrature import product
+from tests.samplers.moments import assert_means, products
 
 D, SCALES = 5, np.array([2e4, 2e3, 2e2, 20.0, 1.0])  # nβ h in whitened coordinates
 NBETA, GAMMA = 50.0, 2.0
@@ -73,24 +73,6 @@ def sample(kernel, posterior, num_chains, num_warmup=500, num_draws=500, thinnin
         return jax.tree.map(lambda leaf: leaf[skip:], record)
 
     return jax.vmap(chain)(jax.random.split(jax.random.key(0), num_chains))
-
-
-def assert_means(draws, references, precision, axes=2):
-    """Each mean over axes (chain, draw), or over independent chains, within 4 of its standard errors."""
-    draws = np.asarray(draws, np.float64)
-    each = np.moveaxis(draws.reshape(*draws.shape[:axes], -1), -1, 0)
-    for values, reference in zip(each, np.ravel(references), strict=True):
-        error = values.std() / np.sqrt(values.size)
-        if axes == 2:
-            error = float(array_stats.mcse(values, chain_axis=0, draw_axis=1, method="mean"))
-        assert abs(values.mean() - reference) < 4 * error
-        assert error < precision
-
-
-def products(positions):
-    """Of all pairs of coordinates."""
-    positions = np.asarray(positions, np.float64)
-    return positions[..., :, None] * positions[..., None, :]
 
 
 def assert_adapted(posterior, ladder, accept_prob, swap_prob):
