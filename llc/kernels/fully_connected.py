@@ -91,7 +91,7 @@ def fully_connected(
 
     >>> import jax.numpy as jnp
     >>> kernel = fully_connected(1, "relu", weight_std=2**0.5)
-    >>> [round(float(entry), 4) for entry in kernel.ntk(jnp.eye(2) * 2**0.5)[0]]  # equal inputs, and orthogonal ones: 1/π
+    >>> [round(float(entry), 4) for entry in kernel.ntk(jnp.eye(2) * 2**0.5)[0]]  # parallel, and orthogonal: 1/π
     [2.0, 0.3183]
 
     Args:
