@@ -42,7 +42,7 @@ class Chains(NamedTuple):
         """The same chains, the first half of their draws counted as warm-up."""
         half, draws = self.num_draws // 2, self.draws
         early = jax.tree.map(lambda leaf: leaf[:, :, :half], draws)
-        warmup = None if early is None else _joined([self.warmup, early._replace(position=None)])
+        warmup = self.warmup if early is None else _joined([self.warmup, early._replace(position=None)])
         return self._replace(warmup=warmup, draws=jax.tree.map(lambda leaf: leaf[:, :, half:], draws))
 
 

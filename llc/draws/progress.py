@@ -11,18 +11,20 @@ _PATIENCE = 2.0  # seconds
 
 
 @contextmanager
-def progress_bar(description: str, total: int, enabled: bool) -> Iterator[Callable[[int], None]]:
-    """Gives a function that reports so many more draws done; the bar shows on standard error after two seconds."""
+def progress_bar(
+    description: str, total: int, enabled: bool, *, unit: str = "draws"
+) -> Iterator[Callable[[int], None]]:
+    """Gives a function that reports so many more done; the bar shows on standard error after two seconds."""
     begun, done = time.monotonic(), 0
-    rate = TextColumn("{task.fields[rate]:.3g} draws/s")
+    rate = TextColumn("{task.fields[rate]:.3g} " + unit + "/s")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     console = Console(stderr=True)
     bar = Progress(*columns, console=console, transient=console.is_terminal)  # into a log goes one line at the end
     task = bar.add_task(description, total=total, rate=0.0)
 
-    def report(draws: int) -> None:
+    def report(more: int) -> None:
         nonlocal done
-        done += draws
+        done += more
         elapsed = time.monotonic() - begun
         if enabled and elapsed > _PATIENCE:
             bar.start()  # a second start does nothing

@@ -10,6 +10,7 @@ from llc.kernels.eigenlearning import dataset_learnabilities, eigenlearning
 from llc.kernels.empirical import empirical_ntk, ntk_diagonal, ntk_vector_product
 from llc.kernels.fully_connected import fully_connected
 from llc.kernels.gram import gram_on_disk
+from llc.kernels.mehler import Mehler
 from llc.kernels.orbits import cyclic_shifts, normalized, orbit, permutations, rotations
 from llc.kernels.polynomials import gradient_field, operator_eigenvalues, polynomial_kernel, symmetric_energy
 from llc.kernels.prediction import Grams, gaussian_process, leave_one_out, nngp_gradient_flow, ntk_ensemble
@@ -29,6 +30,7 @@ from llc.kernels.tangent import hessian, ntk_coefficient, tangent
 __all__ = [
     "Curvature",
     "Grams",
+    "Mehler",
     "circle_spectrum",
     "circulant_row",
     "class_errors",

@@ -56,7 +56,7 @@ def gram_on_disk(
     corners = [(i, j) for i in starts(len(x1)) for j in starts(len(columns)) if x2 is not None or i <= j]
     partial = path.with_name(path.name + ".partial")
     gram = None
-    with progress_bar("kernel blocks", len(corners), progress) as report:
+    with progress_bar("Gram matrix", len(corners), progress, unit="blocks") as report:
         for i, j in corners:
             rows = np.asarray(x1[i : i + block_size])
             if x2 is None and i == j:
