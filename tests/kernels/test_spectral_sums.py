@@ -73,6 +73,7 @@ def test_the_two_rules_are_bounds(f, largest):
     upper = SpectralMeasure(measure.nodes, measure.weights).integral(f)
     assert upper > reference * (1 - 1e-9)
     assert abs(measure.integral(f) - reference) <= measure.half_width(f) + 1e-9 * reference
+    np.testing.assert_allclose(measure.half_width(f), 0.5 * abs(upper - measure.lower.integral(f)), atol=1e-12 * upper)
     if largest == 1e6:  # and wide apart where it is hard
         assert measure.half_width(f) > 0.005 * reference
     assert measure.trace(f).std_error == measure.half_width(f)

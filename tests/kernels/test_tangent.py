@@ -163,7 +163,9 @@ def cauchy(outputs, targets):
 
 
 @pytest.mark.parametrize("n", [4, 60], ids=["few outputs", "few parameters"])
-@pytest.mark.parametrize("likelihood", [Gaussian(0.5), Bernoulli(), outputs_of_poisson], ids=["Gaussian", "Bernoulli", "Poisson"])
+@pytest.mark.parametrize(
+    "likelihood", [Gaussian(0.5), Bernoulli(), outputs_of_poisson], ids=["Gaussian", "Bernoulli", "Poisson"]
+)
 def test_likelihoods(likelihood, n):
     params, x = random_mlp(3, 4, 2), normal(n, 3)
     posterior = LocalPosterior(Problem.supervised(mlp, likelihood, x, jnp.ones((n, 2))), params)
