@@ -147,8 +147,10 @@ def plot(tasks: dict[str, list[dict]], path: Path) -> None:
             predicted = np.array([r["rows"][criterion][0] for r in group], float)
             if np.isfinite(predicted).any():
                 ax.plot(true, predicted, marker, alpha=0.7, label=criterion)
-        ax.plot([true.min(), true.max()], [true.min(), true.max()], color="0.5", linewidth=1)
-        ax.set(title=name, xlabel=f"{TRUTH} (nats per example)", ylabel="predicted", yscale="symlog")
+        ends = [true.min(), true.max()]
+        ax.plot(ends, ends, color="0.5", linewidth=1)
+        ax.set(title=name, xlabel=f"{TRUTH} (nats per example)", ylabel="predicted (what lies above is cut off)")
+        ax.set_ylim(top=2 * true.max())
         ax.legend(frameon=False, fontsize="small")
     figure.savefig(path, dpi=130)
 
