@@ -1,4 +1,4 @@
-"""Examples 14 to 16; and every example is in one of these files."""
+"""Examples 14 to 17; and every example is in one of these files."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from tests.examples.conftest import EXAMPLES
 
 
-@pytest.mark.parametrize("name", ["14_bic_fails", "15_oscillator", "16_relu_rescaling"])
+@pytest.mark.parametrize("name", ["14_bic_fails", "15_oscillator", "16_relu_rescaling", "17_over_wide_net"])
 def test_example(run_example, name):
     run_example(name)
 
