@@ -4,6 +4,7 @@ import numpy as np
 
 from llc.comparators.measurements import Measurements
 from llc.comparators.row import Result, row
+from llc.estimators.diagnoses import Verdict
 
 _REGULAR = "a regular model: one best parameter, where the Fisher information is not singular"
 
@@ -12,6 +13,8 @@ _REGULAR = "a regular model: one best parameter, where the Fisher information is
 def complexity(at: Measurements) -> Result:
     """d/2."""
     half, estimate = at.posterior.dimension / 2, at.estimate
+    if Verdict.NOT_A_MINIMUM in estimate.verdicts:
+        return Result(half, verdict=f"λ̂ is {estimate.value / half:.1%} of it, but w* is not a minimum")
     if estimate.value + 4 * estimate.std_error < half:
         return Result(half, verdict=f"not regular here: λ̂ is {estimate.value / half:.1%} of it")
     return Result(half, verdict="λ̂ does not contradict it")
