@@ -16,6 +16,14 @@ app = typer.Typer(
     epilog="Start with **llcoef demo**; then **llcoef estimate problem.py CHECKPOINT** on a network of your own.",
 )
 
+ProblemFile = Annotated[Path, typer.Argument(help="A Python file that defines `problem`, or a function of that name.")]
+Localization = Annotated[float | None, typer.Option(help="γ, one number; relative to each leaf if not given.")]
+Radius = Annotated[float, typer.Option(help="Radius of the relative localisation.")]
+Mask = Annotated[
+    list[str] | None, typer.Option(help='What may move, as a pattern of paths: "layers/0/*". May be repeated.')
+]
+RelativeError = Annotated[float, typer.Option(help="Standard error to stop at, as a part of λ̂.")]
+Budget = Annotated[float | None, typer.Option(help="Budget of each run, in gradients of one example.")]
 Seed = Annotated[int, typer.Option(help="The random seed; the same seed gives the same draws.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, and one line instead of tables.")]
@@ -43,7 +51,7 @@ def demo(
 
 @app.command()
 def estimate(
-    problem: Annotated[Path, typer.Argument(help="A Python file that defines `problem`, or a function of that name.")],
+    problem: ProblemFile,
     checkpoint: Annotated[Path, typer.Argument(help=".npz, .safetensors, .eqx, .pt, or an Orbax folder.")],
     kernel: Annotated[
         str,
@@ -57,19 +65,15 @@ def estimate(
     ] = None,
     gradient: Annotated[str, typer.Option(help="control_variate, anchored, minibatch or full.")] = "control_variate",
     nbeta: Annotated[float | None, typer.Option(help="nβ; n / log n if not given.")] = None,
-    localization: Annotated[
-        float | None, typer.Option(help="γ, one number; relative to each leaf if not given.")
-    ] = None,
-    radius: Annotated[float, typer.Option(help="Radius of the relative localisation.")] = 1.0,
-    mask: Annotated[
-        list[str] | None, typer.Option(help='What may move, as a pattern of paths: "layers/0/*". May be repeated.')
-    ] = None,
+    localization: Localization = None,
+    radius: Radius = 1.0,
+    mask: Mask = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples a minibatch; at most 128 if not given.")] = None,
     num_chains: Annotated[int, typer.Option(help="Chains, for each step size.")] = 4,
     num_warmup: Annotated[int | None, typer.Option(help="Warm-up of each chain; chosen if not given.")] = None,
     num_draws: Annotated[int | None, typer.Option(help="Draws of each chain; until precision if not given.")] = None,
-    relative_error: Annotated[float, typer.Option(help="Standard error to stop at, as a part of λ̂.")] = 0.05,
-    max_gradient_evaluations: Annotated[float | None, typer.Option(help="Budget, in gradients of one example.")] = None,
+    relative_error: RelativeError = 0.05,
+    max_gradient_evaluations: Budget = None,
     out: Annotated[Path | None, typer.Option(help="Save the draws to this .nc or .zarr.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Save a picture of the chains to this .png, .svg or .pdf.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on any verdict but `converged`.")] = False,
@@ -114,23 +118,17 @@ def estimate(
 
 @app.command()
 def compare(
-    problem: Annotated[Path, typer.Argument(help="A Python file that defines `problem`, or a function of that name.")],
+    problem: ProblemFile,
     checkpoints: Annotated[list[Path], typer.Argument(help="One or more: .npz, .safetensors, .eqx, .pt, or Orbax.")],
-    localization: Annotated[
-        float | None, typer.Option(help="γ, one number; relative to each leaf if not given.")
-    ] = None,
-    radius: Annotated[float, typer.Option(help="Radius of the relative localisation.")] = 1.0,
-    mask: Annotated[
-        list[str] | None, typer.Option(help='What may move, as a pattern of paths: "layers/0/*". May be repeated.')
-    ] = None,
+    localization: Localization = None,
+    radius: Radius = 1.0,
+    mask: Mask = None,
     integrate: Annotated[
         bool, typer.Option(help="Whether the free energy may take runs at a ladder of temperatures.")
     ] = True,
     num_chains: Annotated[int, typer.Option(help="Chains of each run.")] = 4,
-    relative_error: Annotated[float, typer.Option(help="Standard error to stop at, as a part of λ̂.")] = 0.05,
-    max_gradient_evaluations: Annotated[
-        float | None, typer.Option(help="Budget of each run, in gradients of one example.")
-    ] = None,
+    relative_error: RelativeError = 0.05,
+    max_gradient_evaluations: Budget = None,
     out: Annotated[Path | None, typer.Option(help="Save everything but the draws to this .json.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Save a picture to this .png, .svg or .pdf.")] = None,
     seed: Seed = 0,

@@ -9,7 +9,6 @@ from jaxtyping import Array, PyTree
 from llc.comparators import aic, bic, eigenlearning, held_out, laplace, sampled, tangent
 from llc.comparators.comparison import AtLocalization, Comparison, Comparisons
 from llc.comparators.measurements import Measurements
-from llc.draws.draw import as_key
 from llc.posterior.localization import Relative, scaled
 from llc.problem import Problem
 
@@ -79,30 +78,10 @@ def compare(
         if name in settings:
             msg = f"leave {name} out: each row of a comparison sets it for itself (λ̂ at n / log n, WAIC at n)."
             raise ValueError(msg)
-    how = {
-        "rng_key": as_key(rng_key),
-        "localization": localization,
-        "mask": mask,
-        "integrate": integrate,
-        "localization_factors": localization_factors,
-        **settings,
-    }
     if isinstance(problem, Mapping):
-        return Comparisons({name: _compare_one(*pair, **how) for name, pair in problem.items()})
-    return _compare_one(problem, params, **how)
-
-
-def _compare_one(
-    problem: Problem,
-    params: PyTree,
-    *,
-    rng_key: Array,
-    localization: float | int | Relative,
-    mask: Any,
-    integrate: bool,
-    localization_factors: Sequence[float | int],
-    **settings: Any,
-) -> Comparison:
+        settings |= {"integrate": integrate, "localization_factors": localization_factors}
+        settings |= {"rng_key": rng_key, "localization": localization, "mask": mask}
+        return Comparisons({name: compare(*pair, **settings) for name, pair in problem.items()})
     where = {"localization": localization, "mask": mask}
     at = Measurements(problem, params, rng_key, where, settings, integrate=integrate)
     return Comparison(

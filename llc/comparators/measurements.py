@@ -62,7 +62,7 @@ class Measurements:
     @property
     def training_loss(self) -> float:
         """L_n(w*), in nats per example."""
-        return float(np.mean(np.asarray(self.posterior.center_losses, np.float64)))
+        return self.posterior.center_loss
 
     @cached_property
     def test_losses(self) -> Float[np.ndarray, "examples"]:
@@ -90,7 +90,7 @@ class Measurements:
     @property
     def draws(self) -> DataTree:
         """The draws behind it; of a ladder of step sizes the smallest, which is the nearest to none."""
-        return self.estimate.draws.isel(step_size=-1, missing_dims="ignore")
+        return self.estimate.finest_draws
 
     def estimate_at(self, localization: Any) -> Estimate:
         """λ̂ at another localisation."""
@@ -109,7 +109,7 @@ class Measurements:
             )
             raise ValueError(msg)
         limit = {} if fit >= _MAX_DRAWS else {"num_draws": min(fit, 1000)}
-        made = estimate(
+        return estimate(
             self.problem,
             self.params,
             rng_key=self._keys["bayes"],
@@ -117,8 +117,7 @@ class Measurements:
             keep_weights=True,
             **self._where,
             **(limit | self._settings),
-        ).draws
-        return made.isel(step_size=-1, missing_dims="ignore")
+        ).finest_draws
 
     @cached_property
     def waic(self) -> Measure:

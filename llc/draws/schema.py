@@ -105,7 +105,7 @@ def _attributes(
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(posterior.center)),
         "n": posterior.n,
         "batch_size": posterior.batch_size,
-        "center_loss": float(np.mean(np.asarray(posterior.center_losses, dtype=np.float64))),
+        "center_loss": posterior.center_loss,
         "num_chains": draws.loss_difference.shape[1],
         "num_draws": draws.loss_difference.shape[2],
         "num_warmup": 0 if warmup is None else warmup.loss_difference.shape[2],

@@ -78,7 +78,7 @@ def free_energy(
         estimate(problem, params, nbeta=float(at), rng_key=jax.random.fold_in(keys[1], i), **settings)
         for i, at in enumerate(np.geomspace(hottest, float(posterior.nbeta), max(2, count)))
     ]
-    return integrate_coefficients(estimates, prior, float(posterior.center_losses.mean()))
+    return integrate_coefficients(estimates, prior, posterior.center_loss)
 
 
 def wbic(problem: Problem, params: PyTree, **settings: Any) -> Measure:
@@ -114,9 +114,8 @@ def waic(problem: Problem, params: PyTree, *, nbeta: float | int | None = None, 
         ValueError: all examples have one loss, or as `llc.estimate`.
     """
     nbeta = problem.n if nbeta is None else nbeta
-    draws = estimate(problem, params, nbeta=nbeta, keep_weights=True, **settings).draws
-    # of a ladder the smallest step size, which is the nearest to none
-    return waic_from(problem, params, draws.isel(step_size=-1, missing_dims="ignore"))
+    result = estimate(problem, params, nbeta=nbeta, keep_weights=True, **settings)
+    return waic_from(problem, params, result.finest_draws)
 
 
 @eqx.filter_jit

@@ -51,6 +51,11 @@ class Estimate(Sampled):
     draws: DataTree
     """The draws, in ArviZ's schema."""
 
+    @property
+    def finest_draws(self) -> DataTree:
+        """The draws; of a ladder those of the smallest step size, which is the nearest to none."""
+        return self.draws.isel(step_size=-1, missing_dims="ignore")
+
     def __repr__(self) -> str:
         return self._line("λ̂", "", f" of d/2 = {self.dimension / 2:g}")
 

@@ -10,11 +10,10 @@ from typing import Any, Literal, cast, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from llc.kernels.activations import Activation, resolve_activation
-from llc.kernels.infinite_width import InfiniteWidthKernel, Kernels, Std, checked_depth, std_leaf
+from llc.kernels.activations import Activation
+from llc.kernels.infinite_width import InfiniteWidthKernel, Kernels, Std
 
 Padding = Literal["SAME", "VALID", "CIRCULAR"]
 Pooling = Literal["flatten", "average"]
@@ -27,12 +26,6 @@ _HELD = 2**24  # numbers of a state held at once: so many rows of the Gram matri
 class Convolutional(InfiniteWidthKernel):
     """The kernels that `convolutional` describes."""
 
-    depth: int = eqx.field(static=True)
-    activation: Activation
-    weight_std: Array | np.ndarray = eqx.field(converter=std_leaf)
-    bias_std: Array | np.ndarray = eqx.field(converter=std_leaf)
-    last_weight_std: Array | np.ndarray = eqx.field(converter=std_leaf)
-    last_bias_std: Array | np.ndarray = eqx.field(converter=std_leaf)
     filter_size: int = eqx.field(static=True)
     padding: Padding = eqx.field(static=True)
     pooling: Pooling = eqx.field(static=True)
@@ -183,13 +176,13 @@ def convolutional(
         msg = f"filter_size={filter_size}: a filter is 1 pixel wide or more."
         raise ValueError(msg)
     return Convolutional(
-        depth=checked_depth(depth),
-        activation=resolve_activation(activation),
-        weight_std=weight_std,
-        bias_std=bias_std,
-        last_weight_std=last_weight_std,
-        last_bias_std=last_bias_std,
-        filter_size=filter_size,
-        padding=cast(Padding, padding),
-        pooling=cast(Pooling, pooling),
+        depth,
+        activation,
+        weight_std,
+        bias_std,
+        last_weight_std,
+        last_bias_std,
+        filter_size,
+        cast(Padding, padding),
+        cast(Pooling, pooling),
     )

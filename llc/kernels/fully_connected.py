@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from llc.kernels.activations import Activation, resolve_activation
-from llc.kernels.infinite_width import InfiniteWidthKernel, Inputs, Kernels, Std, checked_depth, std_leaf
+from llc.kernels.activations import Activation
+from llc.kernels.infinite_width import InfiniteWidthKernel, Inputs, Kernels, Std
 
 
 class TruncationError(NamedTuple):
@@ -22,13 +21,6 @@ class TruncationError(NamedTuple):
 
 class FullyConnected(InfiniteWidthKernel):
     """The kernels that `fully_connected` describes."""
-
-    depth: int = eqx.field(static=True)
-    activation: Activation
-    weight_std: Array | np.ndarray = eqx.field(converter=std_leaf)
-    bias_std: Array | np.ndarray = eqx.field(converter=std_leaf)
-    last_weight_std: Array | np.ndarray = eqx.field(converter=std_leaf)
-    last_bias_std: Array | np.ndarray = eqx.field(converter=std_leaf)
 
     def truncation_error(self, x1: Inputs, x2: Inputs | None = None) -> TruncationError:
         """How far the Mehler series of A = E[φ φ] and D = E[φ′ φ′] may be off in each hidden layer.
@@ -106,14 +98,7 @@ def fully_connected(
     Raises:
         ValueError: the depth or a standard deviation is negative, or the activation unknown.
     """
-    return FullyConnected(
-        depth=checked_depth(depth),
-        activation=resolve_activation(activation),
-        weight_std=weight_std,
-        bias_std=bias_std,
-        last_weight_std=last_weight_std,
-        last_bias_std=last_bias_std,
-    )
+    return FullyConnected(depth, activation, weight_std, bias_std, last_weight_std, last_bias_std)
 
 
 @eqx.filter_jit

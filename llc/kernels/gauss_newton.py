@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from llc.posterior.blocks import over_blocks
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import Bernoulli, Categorical, Gaussian, Likelihood
 
@@ -60,7 +61,7 @@ class GaussNewton(eqx.Module):
             return total + jax.linear_transpose(push, x)(curved)[0], None
 
         with jax.default_matmul_precision("highest"):
-            total, _ = _over_blocks(add, jnp.zeros_like(x), self.posterior.problem.data, self.posterior.block_size)
+            total, _ = over_blocks(add, jnp.zeros_like(x), self.posterior.problem.data, self.posterior.block_size)
         return self._beta(x) * total
 
     def gram_product(self, root: Float[Array, "n c c"], y: Float[Array, "nc"]) -> Float[Array, "nc"]:
@@ -77,8 +78,8 @@ class GaussNewton(eqx.Module):
 
         with jax.default_matmul_precision("highest"):
             weighted = jnp.einsum("nij,nj->ni", root, y.reshape(root.shape[:2]))
-            x, _ = _over_blocks(pull, zero, (self._inputs, weighted), size)
-            _, moved = _over_blocks(push, x, self._inputs, size)
+            x, _ = over_blocks(pull, zero, (self._inputs, weighted), size)
+            _, moved = over_blocks(push, x, self._inputs, size)
             return self._beta(y) * jnp.einsum("nij,nj->ni", root, moved).ravel()
 
     def root_of_output_curvature(self) -> Float[Array, "n c c"]:
@@ -145,25 +146,10 @@ def _diversity(network: GaussNewton) -> Float[Array, ""]:
         return total + jnp.sum(differ / differ[0].size), None
 
     zero = jnp.zeros((), posterior.center_losses.dtype)
-    total, _ = _over_blocks(add, zero, network._inputs, posterior.block_size)
+    total, _ = over_blocks(add, zero, network._inputs, posterior.block_size)
     return total / posterior.n
 
 
 def _flat(outputs: PyTree) -> Float[Array, "batch c"]:
     leaves = jax.tree.leaves(outputs)
     return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
-
-
-def _over_blocks(
-    step: Callable[[Any, PyTree], tuple[Any, Any]], carry: Any, examples: PyTree, size: int
-) -> tuple[Any, Any]:
-    """`lax.scan` over blocks of so many examples and what is left; what the steps gave, joined along the examples."""
-    n = jax.tree.leaves(examples)[0].shape[0]
-    count = n // size
-    blocks = jax.tree.map(lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), examples)
-    carry, given = jax.lax.scan(step, carry, blocks)
-    given = jax.tree.map(lambda a: a.reshape(count * size, *a.shape[2:]), given)
-    if n % size == 0:
-        return carry, given
-    carry, rest = step(carry, jax.tree.map(lambda a: a[count * size :], examples))
-    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), given, rest)

@@ -19,7 +19,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Num, Shaped
 
-from llc.kernels.activations import Activation
+from llc.kernels.activations import Activation, resolve_activation
 
 Inputs = Num[Array | np.ndarray, "..."]
 Std = float | int | Shaped[Array | np.ndarray, ""]
@@ -67,12 +67,12 @@ class InfiniteWidthKernel(eqx.Module):
     of its diagonal (equal inputs are recognised; elsewhere it is 2e-6). Inputs in float64 resolve them.
     """
 
-    activation: eqx.AbstractVar[Activation]
-    weight_std: eqx.AbstractVar[Array | np.ndarray]
-    bias_std: eqx.AbstractVar[Array | np.ndarray]
-    last_weight_std: eqx.AbstractVar[Array | np.ndarray]
-    last_bias_std: eqx.AbstractVar[Array | np.ndarray]
-    depth: eqx.AbstractVar[int]
+    depth: int = eqx.field(static=True, converter=checked_depth)
+    activation: Activation = eqx.field(converter=resolve_activation)
+    weight_std: Array | np.ndarray = eqx.field(converter=std_leaf)
+    bias_std: Array | np.ndarray = eqx.field(converter=std_leaf)
+    last_weight_std: Array | np.ndarray = eqx.field(converter=std_leaf)
+    last_bias_std: Array | np.ndarray = eqx.field(converter=std_leaf)
 
     def nngp_and_ntk(self, x1: Inputs, x2: Inputs | None = None) -> Kernels:
         """Both Gram matrices between `x1` and `x2` (None: `x1` itself), at the price of one after the other."""

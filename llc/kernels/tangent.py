@@ -105,7 +105,7 @@ def tangent(
         gradient=gradient.semidefinite(),
         dimension=posterior.dimension,
         nbeta=float(posterior.nbeta),
-        center_loss=_center_loss(posterior),
+        center_loss=posterior.center_loss,
         rank_tolerance=max(num_outputs, posterior.dimension) * float(jnp.finfo(force.dtype).eps),
         num_outputs=num_outputs,
         ridge=likelihood.scale**2 * posterior.n / float(posterior.nbeta) if isinstance(likelihood, Gaussian) else None,
@@ -139,7 +139,7 @@ def hessian(
         gradient=gradient,
         dimension=posterior.dimension,
         nbeta=float(posterior.nbeta),
-        center_loss=_center_loss(posterior),
+        center_loss=posterior.center_loss,
         rank_tolerance=posterior.dimension * float(jnp.finfo(force.dtype).eps),
     )
 
@@ -188,7 +188,3 @@ def _dense(product: Product, like: Float[Array, "k"], posterior: LocalPosterior)
 
 def _force(posterior: LocalPosterior) -> Float[Array, "d"]:
     return posterior.nbeta.astype(posterior.center_gradient.dtype) * posterior.center_gradient
-
-
-def _center_loss(posterior: LocalPosterior) -> float:
-    return float(np.asarray(posterior.center_losses, np.float64).mean())

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from llc.posterior.blocks import over_blocks
 from llc.posterior.localization import Relative, resolve_localization
 from llc.posterior.masks import free_coordinates
 from llc.posterior.temperature import resolve_nbeta
@@ -89,6 +90,11 @@ class LocalPosterior(eqx.Module):
     def n(self) -> int:
         """The number of examples."""
         return self.problem.n
+
+    @property
+    def center_loss(self) -> float:
+        """L_n(w*), in nats per example, summed in float64."""
+        return float(np.asarray(self.center_losses, np.float64).mean())
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -168,12 +174,9 @@ class LocalPosterior(eqx.Module):
         everything = (self.problem.data, jnp.broadcast_to(self.center_losses, (self.n,)))
         if size == self.n:
             return _exactly_zero_at_center(v, total(*everything) / self.n)
-        count = self.n // size
-        blocks = jax.tree.map(lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), everything)
         # checkpointed: the gradient then holds one block's intermediates at a time
         add = jax.checkpoint(lambda carry, block: (carry + total(*block), None))
-        rest = total(*jax.tree.map(lambda a: a[count * size :], everything)) if self.n % size else 0.0
-        whole = jax.lax.scan(add, jnp.zeros((), self.center_losses.dtype), blocks)[0] + rest
+        whole, _ = over_blocks(add, jnp.zeros((), self.center_losses.dtype), everything, size)
         return _exactly_zero_at_center(v, whole / self.n)
 
     def potential(self, v: Float[Array, "d"]) -> Float[Array, ""]:
