@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llc import checkpoints, kernels, samplers, zoo
+    from llc.behavioral import behavioral
+    from llc.checkpoints.recorder import Recorder
     from llc.comparators.compare import compare
     from llc.comparators.comparison import Comparison, Comparisons
     from llc.draws.draw import draw
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from llc.estimators.result import Estimate
     from llc.estimators.waic import waic_from
     from llc.estimators.wbic import wbic_from
-    from llc.posterior.local_posterior import LocalPosterior, Relative
+    from llc.posterior.local_posterior import LocalPosterior
+    from llc.posterior.localization import Relative
     from llc.problem import Bernoulli, Categorical, Gaussian, Problem
+    from llc.trajectories.result import Trajectory
+    from llc.trajectories.trajectory import trajectory
 
 _HOMES = {
     "Problem": "llc.problem",
@@ -33,9 +38,11 @@ _HOMES = {
     "Categorical": "llc.problem",
     "Bernoulli": "llc.problem",
     "checkpoints": "",
+    "Recorder": "llc.checkpoints.recorder",
     "zoo": "",
+    "behavioral": "llc.behavioral",
     "LocalPosterior": "llc.posterior.local_posterior",
-    "Relative": "llc.posterior.local_posterior",
+    "Relative": "llc.posterior.localization",
     "samplers": "",
     "draw": "llc.draws.draw",
     "estimate": "llc.estimators.estimate",
@@ -48,6 +55,8 @@ _HOMES = {
     "compare": "llc.comparators.compare",
     "Comparison": "llc.comparators.comparison",
     "Comparisons": "llc.comparators.comparison",
+    "trajectory": "llc.trajectories.trajectory",
+    "Trajectory": "llc.trajectories.result",
     "kernels": "",
     "refine": "llc.estimators.refined",
     "Measure": "llc.estimators.measure",
@@ -75,8 +84,11 @@ __all__ = [
     "LocalPosterior",
     "Measure",
     "Problem",
+    "Recorder",
     "Relative",
+    "Trajectory",
     "bayesian_influence",
+    "behavioral",
     "calibrate",
     "checkpoints",
     "compare",
@@ -93,6 +105,7 @@ __all__ = [
     "samplers",
     "slope_from",
     "susceptibility",
+    "trajectory",
     "waic",
     "waic_from",
     "wbic",

@@ -5,6 +5,7 @@ Read are .safetensors, .npz, .eqx (with a template), PyTorch's .pt, .pth and .ck
 
 from llc.checkpoints.checkpoint import Checkpoint
 from llc.checkpoints.read import find, read, read_folder
+from llc.checkpoints.recorder import Recorder
 from llc.checkpoints.write import save
 
-__all__ = ["Checkpoint", "find", "read", "read_folder", "save"]
+__all__ = ["Checkpoint", "Recorder", "find", "read", "read_folder", "save"]

@@ -49,7 +49,7 @@ def read(path: str | PathLike[str], template: PyTree | None = None) -> Checkpoin
     return assemble(path, _contents(path, template), template)
 
 
-def find(folder: str | PathLike[str]) -> list[Path]:
+def find(folder: str | PathLike[str], *, damaged: dict[Path, str] | None = None) -> list[Path]:
     """The checkpoints in a folder by step, those without a step last and by name; weights are not loaded.
 
     >>> import tempfile, numpy as np
@@ -61,6 +61,7 @@ def find(folder: str | PathLike[str]) -> list[Path]:
 
     Args:
         folder: holds readable files or orbax folders; other files, and hidden ones, are passed over.
+        damaged: where given, files whose step cannot be read are put here with the reason, and passed over.
 
     Raises:
         ImportError: PyTorch is needed and not installed.
@@ -81,7 +82,13 @@ def find(folder: str | PathLike[str]) -> list[Path]:
     steps: dict[int, Path] = {}
     without: list[Path] = []
     for path in paths:
-        step = _step(path)
+        try:
+            step = _step(path)
+        except ValueError as error:
+            if damaged is None:
+                raise
+            damaged[path] = str(error)
+            continue
         if step is None:
             without.append(path)
         elif steps.setdefault(step, path) != path:

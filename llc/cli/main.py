@@ -24,6 +24,18 @@ Mask = Annotated[
 ]
 RelativeError = Annotated[float, typer.Option(help="Standard error to stop at, as a part of λ̂.")]
 Budget = Annotated[float | None, typer.Option(help="Budget of each run, in gradients of one example.")]
+KernelName = Annotated[
+    str,
+    typer.Option(
+        help="auto; replica_exchange, hmc, nuts, mala; sgld, preconditioned_sgld, sghmc, sgnht, underdamped_langevin."
+    ),
+]
+StepSize = Annotated[float | None, typer.Option(help="In whitened coordinates, without unit; chosen if not given.")]
+Gradient = Annotated[str, typer.Option(help="control_variate, anchored, minibatch or full.")]
+Nbeta = Annotated[float | None, typer.Option(help="nβ; n / log n if not given.")]
+NumChains = Annotated[int, typer.Option(help="Chains, for each step size.")]
+NumDraws = Annotated[int | None, typer.Option(help="Draws of each chain; until precision if not given.")]
+PicturePath = Annotated[Path | None, typer.Option(help="Save a picture to this .png, .svg or .pdf.")]
 Seed = Annotated[int, typer.Option(help="The random seed; the same seed gives the same draws.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, and one line instead of tables.")]
@@ -53,29 +65,21 @@ def demo(
 def estimate(
     problem: ProblemFile,
     checkpoint: Annotated[Path, typer.Argument(help=".npz, .safetensors, .eqx, .pt, or an Orbax folder.")],
-    kernel: Annotated[
-        str,
-        typer.Option(
-            help="auto; replica_exchange, hmc, nuts, mala; sgld, preconditioned_sgld, sghmc, sgnht,"
-            " underdamped_langevin."
-        ),
-    ] = "auto",
-    step_size: Annotated[
-        float | None, typer.Option(help="In whitened coordinates, without unit; chosen if not given.")
-    ] = None,
-    gradient: Annotated[str, typer.Option(help="control_variate, anchored, minibatch or full.")] = "control_variate",
-    nbeta: Annotated[float | None, typer.Option(help="nβ; n / log n if not given.")] = None,
+    kernel: KernelName = "auto",
+    step_size: StepSize = None,
+    gradient: Gradient = "control_variate",
+    nbeta: Nbeta = None,
     localization: Localization = None,
     radius: Radius = 1.0,
     mask: Mask = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples a minibatch; at most 128 if not given.")] = None,
-    num_chains: Annotated[int, typer.Option(help="Chains, for each step size.")] = 4,
+    num_chains: NumChains = 4,
     num_warmup: Annotated[int | None, typer.Option(help="Warm-up of each chain; chosen if not given.")] = None,
-    num_draws: Annotated[int | None, typer.Option(help="Draws of each chain; until precision if not given.")] = None,
+    num_draws: NumDraws = None,
     relative_error: RelativeError = 0.05,
     max_gradient_evaluations: Budget = None,
     out: Annotated[Path | None, typer.Option(help="Save the draws to this .nc or .zarr.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Save a picture of the chains to this .png, .svg or .pdf.")] = None,
+    plot: PicturePath = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on any verdict but `converged`.")] = False,
     seed: Seed = 0,
     as_json: Json = False,
@@ -126,11 +130,11 @@ def compare(
     integrate: Annotated[
         bool, typer.Option(help="Whether the free energy may take runs at a ladder of temperatures.")
     ] = True,
-    num_chains: Annotated[int, typer.Option(help="Chains of each run.")] = 4,
+    num_chains: NumChains = 4,
     relative_error: RelativeError = 0.05,
     max_gradient_evaluations: Budget = None,
     out: Annotated[Path | None, typer.Option(help="Save everything but the draws to this .json.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Save a picture to this .png, .svg or .pdf.")] = None,
+    plot: PicturePath = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -161,6 +165,102 @@ def compare(
         relative_error=relative_error,
         max_gradient_evaluations=max_gradient_evaluations,
     )
+
+
+@app.command()
+def trajectory(
+    problem: ProblemFile,
+    checkpoints: Annotated[Path, typer.Argument(help="A folder of checkpoints; their steps are in their names.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; given again, the command goes on with it.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with checkpoints that a training job adds.")] = False,
+    idle: Annotated[
+        float | None, typer.Option(help="End --watch after so many seconds with nothing new; Ctrl-C ends it too.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes on this machine.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, whose workers do the work.")
+    ] = None,
+    behavioral: Annotated[
+        bool, typer.Option("--behavioral", help="Take the network at each step for its own truth.")
+    ] = False,
+    refine: Annotated[
+        list[str] | None, typer.Option(help="Also λ̂ of these weights alone, by a pattern of paths. May be repeated.")
+    ] = None,
+    ntk: Annotated[bool, typer.Option("--ntk", help="Also what the neural tangent kernel predicts.")] = False,
+    localization: Localization = None,
+    radius: Radius = 1.0,
+    mask: Mask = None,
+    nbeta: Nbeta = None,
+    kernel: KernelName = "auto",
+    step_size: StepSize = None,
+    gradient: Gradient = "control_variate",
+    num_chains: NumChains = 4,
+    num_draws: NumDraws = None,
+    relative_error: RelativeError = 0.05,
+    max_gradient_evaluations: Budget = None,
+    plot: PicturePath = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Estimate every checkpoint of a training run: λ̂ over steps, with errors, losses and verdicts.
+
+    Settings are found on the first, middle and last checkpoint and then held fixed. Killed at any moment, the same
+    command goes on where it stopped.
+
+    Examples:
+
+        llcoef trajectory problem.py checkpoints/ --out run/ --plot trajectory.png
+
+        llcoef trajectory problem.py checkpoints/ --out run/ --watch --idle 3600
+
+        llcoef trajectory problem.py checkpoints/ --out run/ --scheduler tcp://10.0.0.1:8786
+    """
+    from llc.cli.estimate import build_kernel, held
+    from llc.cli.trajectory import run_trajectory
+
+    run_trajectory(
+        problem,
+        checkpoints,
+        out=out,
+        plot=plot,
+        watch=watch,
+        idle=idle,
+        workers=workers,
+        scheduler=scheduler,
+        as_json=as_json,
+        quiet=quiet,
+        behavioral=behavioral,
+        refine=refine or (),
+        ntk=ntk,
+        rng_key=seed,
+        kernel=build_kernel(kernel, step_size, gradient),
+        nbeta=nbeta,
+        localization=held(localization, radius),
+        mask=mask or None,
+        num_chains=num_chains,
+        num_draws=num_draws,
+        relative_error=relative_error,
+        max_gradient_evaluations=max_gradient_evaluations,
+    )
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of `llcoef trajectory` or `llcoef demo`, or a file of draws.")],
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder if not given.")] = None,
+) -> None:
+    """Write one HTML page with everything that a run measured; it opens from disk and needs no network.
+
+    Examples:
+
+        llcoef report run/
+
+        llcoef report run/ --out report.html
+    """
+    from llc.report import report_of_run
+
+    typer.echo(report_of_run(run, out))
 
 
 @app.command()

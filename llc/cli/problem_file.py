@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from llc.problem import Problem
 
+MODULE = "llcoef_problem"  # the name that a problem file is imported under
+
 
 class ProblemFile(NamedTuple):
     """What a problem file defines."""
@@ -24,7 +26,7 @@ def load_problem(path: Path) -> ProblemFile:
     if not path.is_file():
         msg = f"{path} is no file; give a Python file that defines `problem = llc.Problem(...)`."
         raise ValueError(msg)
-    spec = importlib.util.spec_from_file_location("llcoef_problem", path)
+    spec = importlib.util.spec_from_file_location(MODULE, path)
     if spec is None or spec.loader is None:
         msg = f"{path} is no Python file; its name must end in .py."
         raise ValueError(msg)

@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 from llc.comparators import aic, bic, eigenlearning, held_out, laplace, sampled, tangent
 from llc.comparators.comparison import AtLocalization, Comparison, Comparisons
 from llc.comparators.measurements import Measurements
-from llc.posterior.localization import Relative, scaled
+from llc.posterior.localization import Localization, Relative, scaled
 from llc.problem import Problem
 
 TABLES = {
@@ -45,7 +45,7 @@ def compare(
     params: PyTree = None,
     *,
     rng_key: int | Array = 0,
-    localization: float | int | Relative = Relative(),  # noqa: B008, frozen
+    localization: Localization = Relative(),  # noqa: B008, frozen
     mask: Any = None,
     integrate: bool = True,
     localization_factors: Sequence[float | int] = (0.1, 10.0),
@@ -92,7 +92,7 @@ def compare(
 
 
 def _over_localization(
-    at: Measurements, localization: float | int | Relative, factors: Sequence[float | int]
+    at: Measurements, localization: Localization, factors: Sequence[float | int]
 ) -> tuple[AtLocalization, ...]:
     """λ̂ and what the tangent predicts, at multiples of γ."""
     curve = []

@@ -12,9 +12,9 @@ _PATIENCE = 2.0  # seconds
 
 @contextmanager
 def progress_bar(
-    description: str, total: int, enabled: bool, *, unit: str = "draws"
+    description: str, total: int, enabled: bool, *, unit: str = "draws", patience: float = _PATIENCE
 ) -> Iterator[Callable[[int], None]]:
-    """Gives a function that reports so many more done; the bar shows on standard error after two seconds."""
+    """Gives a function that reports so many more done; the bar shows on standard error after `patience` seconds."""
     begun, done = time.monotonic(), 0
     rate = TextColumn("{task.fields[rate]:.3g} " + unit + "/s")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
@@ -26,7 +26,7 @@ def progress_bar(
         nonlocal done
         done += more
         elapsed = time.monotonic() - begun
-        if enabled and elapsed > _PATIENCE:
+        if enabled and elapsed > patience:
             bar.start()  # a second start does nothing
         bar.update(task, completed=done, rate=done / max(elapsed, 1e-9))
 

@@ -17,8 +17,8 @@ from llc.estimators.estimate import estimate
 from llc.estimators.result import Estimate
 from llc.estimators.show import html_table, plain, show
 from llc.estimators.uncertainty import Mean
-from llc.posterior.local_posterior import LocalPosterior, Relative
-from llc.posterior.localization import scaled
+from llc.posterior.local_posterior import LocalPosterior
+from llc.posterior.localization import Localization, Relative, scaled
 from llc.problem import Problem
 from llc.samplers import HMC, SGLD, PreconditionedSGLD, ReplicaExchange, UnderdampedLangevin
 from llc.samplers.kernel import Kernel
@@ -124,7 +124,7 @@ def calibrate(
     rng_key: int | Array = 0,
     kernels: Sequence[Kernel] | None = None,
     nbeta: float | int | None = None,
-    localization: float | int | Relative = Relative(),  # noqa: B008, frozen
+    localization: Localization = Relative(),  # noqa: B008, frozen
     mask: Any = None,
     batch_size: int | None = None,
     num_chains: int = 4,
@@ -227,7 +227,7 @@ def _pilot(
     evaluations: float,
     rng_key: int | Array,
     common: dict[str, Any],
-    localization: float | int | Relative,
+    localization: Localization,
 ) -> Pilot:
     result = estimate(
         problem,

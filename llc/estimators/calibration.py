@@ -147,19 +147,23 @@ def warm_up(
     rng_key: int | Array,
     effort: Effort,
     thinning: int,
+    *,
+    together: bool = True,
 ) -> Chains:
     """Chains of a kernel whose step size is given, after their warm-up.
 
     Unless said it is 1000 trajectories of NUTS or replica exchange, 300 of HMC, or else 500 draws, and at most a third
-    of what the budget allows. Replica exchange gets twice as many temperatures where neighbours hardly swap.
+    of what the budget allows. Replica exchange gets twice as many temperatures where neighbours hardly swap. A
+    ladder of step sizes warms up at its largest, which spreads the fastest; where that is unstable, each at its own.
     """
     num_warmup = effort.num_warmup
     if num_warmup is None:
         usual = _WARMUP.get(type(kernel), 500)
         num_warmup = min(usual, effort.max_steps // (3 * thinning))
-    steps = num_warmup * thinning
+    steps, ladder = num_warmup * thinning, np.asarray(kernel.step_size)
+    together = together and ladder.ndim == 1
     chains = start_chains(
-        kernel,
+        with_step_size(kernel, jnp.full_like(ladder, ladder.max())) if together else kernel,
         posterior,
         rng_key,
         num_chains=effort.num_chains,
@@ -167,6 +171,9 @@ def warm_up(
         dispersed=isinstance(kernel, HMC) and num_warmup > 0,
     )
     chains = advance(chains, num_warmup, thinning=thinning, warmup=True, progress=effort.progress)
+    if together and not within_prior(chains.states.position.reshape(-1, posterior.dimension)):
+        return warm_up(posterior, kernel, rng_key, effort, thinning, together=False)
+    chains = chains._replace(kernel=kernel)
     if not isinstance(kernel, ReplicaExchange) or kernel.num_replicas or chains.interrupted or _swapping(chains):
         return chains
     more = dataclasses.replace(kernel, num_replicas=2 * kernel.replicas_of(posterior))
@@ -210,7 +217,7 @@ def warm_up_ladder(
     curvature = max(curvature, largest(math.sqrt(CAUTION * 4 / curvature) * noise))
     step_size, time, steps = limit(), 0.0, 0
     same, ladder = jnp.ones(len(LADDER)), jnp.asarray(LADDER)
-    kernels = _at(kernel, step_size * same)
+    kernels = with_step_size(kernel, step_size * same)
     chains = start_chains(kernels, posterior, key, num_chains=effort.num_chains, num_warmup=_ALWAYS)
     positions = jnp.zeros_like(noise)
     for part in _CHECKS:
@@ -231,7 +238,7 @@ def warm_up_ladder(
             preconditioner, curvature = chains.states.preconditioner.diagonal.mean(axis=(0, 1)), 0.0
         curvature = max(curvature, largest(looked_at))
         step_size = limit() if preconditioner is not None else min(step_size, limit())
-        chains = chains._replace(kernel=_at(kernel, step_size * same))
+        chains = chains._replace(kernel=with_step_size(kernel, step_size * same))
     choices = {
         "curvature_at_center": at_center,
         "curvature_along_warmup": curvature,
@@ -240,7 +247,7 @@ def warm_up_ladder(
         "halvings": halvings,
         "stable": int(within_prior(positions)),
     }
-    return _frozen(chains)._replace(kernel=_at(kernel, step_size * ladder)), choices
+    return _frozen(chains)._replace(kernel=with_step_size(kernel, step_size * ladder)), choices
 
 
 def within_prior(positions: Float[Array, "points d"]) -> bool:
@@ -261,5 +268,6 @@ def full_gradient(posterior: LocalPosterior, v: Float[Array, "d"]) -> Float[Arra
     return jax.grad(posterior.loss_difference)(v)
 
 
-def _at(kernel: Kernel, step_sizes: Array) -> Kernel:
+def with_step_size(kernel: Kernel, step_sizes: Array) -> Kernel:
+    """The same kernel at another step size, or ladder of them."""
     return eqx.tree_at(lambda k: k.step_size, kernel, step_sizes, is_leaf=lambda x: x is None)

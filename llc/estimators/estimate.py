@@ -12,7 +12,8 @@ from llc.estimators.calibration import Effort
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.estimators.result import Estimate
 from llc.posterior.curvature import gradient_term
-from llc.posterior.local_posterior import LocalPosterior, Relative
+from llc.posterior.local_posterior import LocalPosterior
+from llc.posterior.localization import Localization, Relative
 from llc.problem import Problem
 from llc.samplers.kernel import Kernel
 
@@ -29,12 +30,13 @@ def estimate(
     rng_key: int | Array = 0,
     kernel: Kernel | None = None,
     nbeta: float | int | None = None,
-    localization: float | int | Relative = Relative(),  # noqa: B008, frozen
+    localization: Localization = Relative(),  # noqa: B008, frozen
     mask: PyTree | str | Sequence[str] | None = None,
     batch_size: int | None = None,
     num_chains: int = 4,
     num_warmup: int | None = None,
     num_draws: int | None = None,
+    thinning: int | None = None,
     relative_error: float | int = 0.05,
     max_gradient_evaluations: float | int | None = None,
     keep_weights: bool = False,
@@ -63,7 +65,8 @@ def estimate(
         batch_size: examples a minibatch; at most 128 unless given, 1024 for the forces of HMC.
         num_chains: chains, for each step size of a ladder.
         num_warmup: warm-up of each chain, in draws (in steps where the step size is chosen).
-        num_draws: draws of each chain; a draw is `settings["thinning"]` steps.
+        num_draws: draws of each chain; a draw is `thinning` steps.
+        thinning: steps a draw; chosen by what recording a draw costs unless given.
         relative_error: the precision to stop at, as a part of the value.
         max_gradient_evaluations: the budget, in gradients of one example's loss: a full-data gradient counts n.
         keep_weights: also keep the weights of each draw, for WAIC and the refined coefficients.
@@ -75,7 +78,7 @@ def estimate(
     Raises:
         ValueError: something given cannot be estimated from, said with what came, what is allowed and what to do.
     """
-    _check_numbers(num_chains, num_warmup, num_draws, relative_error)
+    _check_numbers(num_chains, num_warmup, num_draws, thinning, relative_error)
     posterior = LocalPosterior(
         problem, params, nbeta=nbeta, localization=localization, mask=mask, batch_size=batch_size
     )
@@ -87,10 +90,10 @@ def estimate(
     ladder = len(calibration.LADDER) if kernel.step_size is None else np.size(kernel.step_size)
     max_steps = calibration.affordable_steps(posterior, kernel, ladder * num_chains, max_gradient_evaluations)
     effort = Effort(num_chains, num_warmup, max_steps, progress)
-    goal = Goal(num_draws, relative_error, keep_weights)
+    goal = Goal(num_draws, thinning, relative_error, keep_weights)
     if kernel.step_size is None:
         return _on_a_ladder(posterior, kernel, rng_key, effort, goal, record)
-    record["thinning"] = thinning = calibration.choose_thinning(posterior, kernel, num_draws)
+    record["thinning"] = thinning = goal.thinning or calibration.choose_thinning(posterior, kernel, num_draws)
     chains = calibration.warm_up(posterior, kernel, rng_key, effort, thinning)
     if chains.warmup is not None:
         # trajectories are mostly shorter than the longest, which the budget was counted in
@@ -101,9 +104,10 @@ def estimate(
 
 
 class Goal(NamedTuple):
-    """When to stop, at so many draws or at a precision, and whether to keep the weights on the way."""
+    """When to stop, at so many draws or at a precision, and what is kept on the way."""
 
     num_draws: int | None
+    thinning: int | None
     relative_error: float | int
     keep_weights: bool
 
@@ -130,7 +134,7 @@ def _on_a_ladder(
 ) -> Estimate:
     """Estimate at step sizes that are chosen, halved for as long as chains diverge and the budget lasts."""
     chains, choices = calibration.warm_up_ladder(posterior, kernel, rng_key, effort, halvings)
-    thinning = calibration.choose_thinning(posterior, chains.kernel, goal.num_draws)
+    thinning = goal.thinning or calibration.choose_thinning(posterior, chains.kernel, goal.num_draws)
     effort = effort.after(choices["warmup_steps"])
     last = halvings + 1 == calibration.MAX_ATTEMPTS
     if choices["stable"] or last or chains.interrupted:
@@ -160,11 +164,18 @@ def _draw_until(chains: Chains, goal: Goal, effort: Effort, record: dict[str, An
             chains = chains.later_half()
 
 
-def _check_numbers(num_chains: int, num_warmup: int | None, num_draws: int | None, relative_error: float | int) -> None:
+def _check_numbers(
+    num_chains: int,
+    num_warmup: int | None,
+    num_draws: int | None,
+    thinning: int | None,
+    relative_error: float | int,
+) -> None:
     for name, value, least in (
         ("num_chains", num_chains, 1),
         ("num_warmup", num_warmup, 0),
         ("num_draws", num_draws, 1),
+        ("thinning", thinning, 1),
     ):
         if value is not None and value < least:
             msg = f"{name}={value}; it must be at least {least}, or None to have it chosen."

@@ -15,7 +15,8 @@ from llc.estimators.free_energy import free_energy_from, integrate_coefficients
 from llc.estimators.measure import Measure
 from llc.estimators.waic import waic_from
 from llc.estimators.wbic import wbic_from
-from llc.posterior.local_posterior import LocalPosterior, Relative
+from llc.posterior.local_posterior import LocalPosterior
+from llc.posterior.localization import Localization, Relative
 from llc.problem import Problem
 from llc.samplers import ReplicaExchange
 from llc.samplers.kernel import Kernel
@@ -31,7 +32,7 @@ def free_energy(
     kernel: Kernel | None = None,
     nbeta: float | int | None = None,
     rng_key: int | Array = 0,
-    localization: float | int | Relative = Relative(),  # noqa: B008, frozen
+    localization: Localization = Relative(),  # noqa: B008, frozen
     mask: Any = None,
     num_chains: int = 4,
     **settings: Any,

@@ -27,7 +27,8 @@ from llc.kernels.spectral_sums import (
     probe_measure,
     vector_measure,
 )
-from llc.posterior.local_posterior import LocalPosterior, Relative
+from llc.posterior.local_posterior import LocalPosterior
+from llc.posterior.localization import Localization, Relative
 from llc.problem import Gaussian, Problem
 
 _SIDE_BY_SIDE = 8  # products at a time, where the data are one block
@@ -38,7 +39,7 @@ def ntk_coefficient(
     params: PyTree,
     *,
     nbeta: float | int | None = None,
-    localization: float | int | Relative = Relative(),  # noqa: B008, frozen
+    localization: Localization = Relative(),  # noqa: B008, frozen
     mask: PyTree | str | Sequence[str] | None = None,
     rng_key: int | Array = 0,
 ) -> Curvature:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from llc.posterior.blocks import over_blocks
-from llc.posterior.localization import Relative, resolve_localization
+from llc.posterior.localization import Localization, Relative, resolve_localization
 from llc.posterior.masks import free_coordinates
 from llc.posterior.temperature import resolve_nbeta
 from llc.problem import Problem
@@ -62,7 +62,7 @@ class LocalPosterior(eqx.Module):
         center: PyTree,
         *,
         nbeta: float | int | None = None,
-        localization: float | int | Relative = Relative(),  # noqa: B008, frozen
+        localization: Localization = Relative(),  # noqa: B008, frozen
         mask: PyTree | str | Sequence[str] | None = None,
         batch_size: int | None = None,
     ) -> None:

@@ -41,7 +41,38 @@ class Relative:
         return jnp.asarray(1.0 / (self.radius**2 * mean_squares), jnp.result_type(float))
 
 
-def scaled(localization: float | int | Relative, factor: float | int) -> float | Relative:
+@dataclass(frozen=True)
+class PerLeaf:
+    """γ of each leaf as numbers, in the order of the tree: the same whatever the checkpoint.
+
+    >>> PerLeaf((100.0, 1.0)).resolve([jnp.array([0.1, -0.1]), jnp.zeros(3)]).tolist()
+    [100.0, 1.0]
+    """
+
+    values: tuple[float | int, ...]
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(value) and value > 0 for value in self.values):
+            msg = f"PerLeaf({self.values}): every γ must be a positive number (nats per squared weight)."
+            raise ValueError(msg)
+
+    def resolve(self, center: PyTree) -> Float[Array, "leaves"]:
+        """γ of each leaf.
+
+        Raises:
+            ValueError: the params have another number of leaves.
+        """
+        leaves = len(jax.tree.leaves(center))
+        if leaves != len(self.values):
+            msg = f"localization holds {len(self.values)} γ for {leaves} leaves of the params; give one for each."
+            raise ValueError(msg)
+        return jnp.asarray(self.values, jnp.result_type(float))
+
+
+Localization = float | int | Relative | PerLeaf
+
+
+def scaled(localization: Localization, factor: float | int) -> Localization:
     """The same rule with every γ multiplied.
 
     >>> scaled(Relative(), 4.0)
@@ -49,16 +80,18 @@ def scaled(localization: float | int | Relative, factor: float | int) -> float |
     """
     if isinstance(localization, Relative):
         return Relative(float(localization.radius) / math.sqrt(factor))
+    if isinstance(localization, PerLeaf):
+        return PerLeaf(tuple(value * factor for value in localization.values))
     return float(localization) * factor
 
 
-def resolve_localization(localization: float | int | Relative, center: PyTree) -> Float[Array, "leaves"]:
+def resolve_localization(localization: Localization, center: PyTree) -> Float[Array, "leaves"]:
     """γ of each leaf, from a number for all of them or a rule.
 
     Raises:
         ValueError: γ is not a positive number.
     """
-    if isinstance(localization, Relative):
+    if isinstance(localization, Relative | PerLeaf):
         return localization.resolve(center)
     if not (np.ndim(localization) == 0 and np.isfinite(localization) and localization > 0):
         msg = (

@@ -1,0 +1,73 @@
+"""What a result depends on, as one hash: weights, data, loss, settings and versions."""
+
+import dataclasses
+import hashlib
+import json
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from llc.problem import Problem, named_leaves
+
+_PACKAGES = ("llcoef", "jax", "jaxlib", "numpyro")
+_LENGTH = 16  # hexadecimal digits: two of a billion results share one with probability 1e-1/1e19
+
+
+def of_arrays(tree: PyTree) -> str:
+    """A hash of the names, types, shapes and numbers of a tree's leaves.
+
+    >>> of_arrays({"w": np.zeros(2)}) == of_arrays({"w": np.zeros(2)}), of_arrays({"w": np.zeros(2, np.float32)})[:4]
+    (True, '16c1')
+    """
+    digest = hashlib.sha256()
+    for name, leaf in named_leaves(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(array.view(np.uint8).data if array.size else b"")
+    return digest.hexdigest()
+
+
+def of_problem(problem: Problem, params: PyTree) -> str:
+    """A hash of the data and of the loss, not as it is written but as what it computes, constants included.
+
+    Comments and names do not change it; a helper that the loss calls, or a number that it closes over, does.
+    """
+    few = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[1:]), leaf.dtype), problem.data)
+    program = jax.jit(lambda params, batch: problem.loss_fn(params, batch)).lower(params, few).as_text()
+    data = of_arrays((problem.data, problem.test_data))
+    return hashlib.sha256(f"{program}{data}".encode()).hexdigest()
+
+
+def of_settings(settings: Any) -> str:
+    """A hash of settings, with the versions and the device that draws depend on."""
+    made_by = {name: version(name) for name in _PACKAGES} | {"device": jax.devices()[0].device_kind}
+    return combined(json.dumps(_spelled(settings), sort_keys=True), json.dumps(made_by, sort_keys=True))
+
+
+def combined(*parts: str) -> str:
+    """One short hash of several."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_LENGTH]
+
+
+def _spelled(value: Any) -> Any:
+    """A setting in types that JSON knows, without loss: floats as their shortest exact text."""
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return ["key", np.asarray(jax.random.key_data(value)).tolist()]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        array = np.asarray(value)
+        return of_arrays(array) if array.size > 1 else [str(array.dtype), array.tolist()]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _spelled(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return [type(value).__name__, fields]
+    if isinstance(value, dict):
+        return {str(name): _spelled(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    leaves, tree = jax.tree.flatten(value)
+    return [str(tree), *map(_spelled, leaves)]
