@@ -10,8 +10,6 @@
 # Three domains, beside simulated regressions, and on the hypercube trained networks of 300 units a layer.
 
 # %%
-import os
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -163,7 +161,7 @@ for fmt, label in (("-", "theory"), ("o", "kernel regression"), ("D", "networks,
     )
 axes[1, 1].legend(*(x[3:] for x in axes[1, 1].get_legend_handles_labels()), loc="lower left", frameon=False)
 figure.supxlabel("training examples n")
-figure.savefig(Path(os.environ.get("LLC_EXAMPLES_OUT", ".")) / Path(__file__).with_suffix(".png").name, dpi=150)
+figure.savefig("10_eigenlearning.png", dpi=150)
 
 # %% [markdown]
 # As numbers: (measured, expected, tolerance), the last of 4 standard errors and what the theory is known to be off by.

@@ -11,9 +11,7 @@
 # by four architectures, and train networks of finite width to see how well they keep the law.
 
 # %%
-import os
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -126,7 +124,7 @@ for ax, n in zip(axes, training_sets, strict=True):
     ax.set_xlabel("left: kernel; right: trained networks")
 handles, labels = axes[1].get_legend_handles_labels()
 figure.legend(handles[::-1], labels[::-1], loc="outside right center", title="mode", frameon=False)
-figure.savefig(Path(os.environ.get("LLC_EXAMPLES_OUT", ".")) / Path(__file__).with_suffix(".png").name, dpi=150)
+figure.savefig("11_conservation_law.png", dpi=150)
 
 # %% [markdown]
 # As numbers: (measured, expected, tolerance). Kernels keep the law to rounding. Finite networks move their own kernel

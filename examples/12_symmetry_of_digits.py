@@ -12,9 +12,7 @@
 #     ε_A = [(b₀ + c₀)/D₀] / mean_f(b_f/D_f),  D = ab − |c|²      for any A and B (a, b, c of K_AA, K_BB, K_AB).
 
 # %%
-import os
 from itertools import combinations
-from pathlib import Path
 
 import jax
 import matplotlib.pyplot as plt
@@ -153,4 +151,4 @@ for place, (errors, colour) in enumerate(zip(architectures.values(), ("#0072B2",
 built.axhline(1, color="black", linewidth=0.8)
 built.text(2.15, 1.15, "class lost above 1", ha="right", va="bottom", fontsize=8)
 built.set(xticks=range(3), xticklabels=list(architectures), ylabel="error ε", title="8 shifts, 90 ordered pairs")
-figure.savefig(Path(os.environ.get("LLC_EXAMPLES_OUT", ".")) / Path(__file__).with_suffix(".png").name, dpi=150)
+figure.savefig("12_symmetry_of_digits.png", dpi=150)

@@ -15,8 +15,6 @@
 # alone. Both span the same functions: the symmetry is lost in how the parameters are scaled.
 
 # %%
-import os
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -99,4 +97,4 @@ for axis in axes[-1]:
     axis.set_xlabel("$x_1$")
 scale = plt.cm.ScalarMappable(Normalize(-1, 1), colours)
 figure.colorbar(scale, ax=axes, label="value / largest on the unit circle", shrink=0.5)
-figure.savefig(Path(os.environ.get("LLC_EXAMPLES_OUT", ".")) / Path(__file__).with_suffix(".png").name, dpi=150)
+figure.savefig("13_polynomial_gradients.png", dpi=150)

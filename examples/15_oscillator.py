@@ -10,8 +10,6 @@
 # the number of directions that matter, not d/2.
 
 # %%
-import os
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -143,7 +141,7 @@ right.errorbar(place, values, 4 * np.array(errors), fmt="o", color=BLUE, capsize
 right.set(ylim=(0, 2.9), ylabel="learning coefficient", title="What the symmetry saves")
 right.set_xticks(place, cases)
 right.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
-figure.savefig(Path(os.environ.get("LLC_EXAMPLES_OUT", ".")) / Path(__file__).with_suffix(".png").name, dpi=150)
+figure.savefig("15_oscillator.png", dpi=150)
 
 # %%
 for name, (value, expected, tolerance) in checked.items():

@@ -5,8 +5,6 @@
 # a log n, though most of them find nothing to do. λ̂ counts what they use.
 
 # %%
-import os
-from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -47,7 +45,7 @@ for offset, (name, count) in zip((-0.2, 0.2), charged.items(), strict=True):
 axes.set_xticks(places, [f"{width} hidden unit{'s' * (width > 1)}" for width in WIDTHS])
 axes.set_ylabel("charged for complexity (nats; bars: 4 errors)")
 axes.legend(frameon=False)
-figure.savefig(Path(os.environ.get("LLC_EXAMPLES_OUT", ".")) / Path(__file__).with_suffix(".png").name, dpi=150)
+figure.savefig("17_over_wide_net.png", dpi=150)
 
 # %% [markdown]
 # The small network is regular, and the two agree. Of the wide one BIC counts five times what λ̂ does.

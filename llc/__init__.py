@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llc.estimators.waic import waic_from
     from llc.estimators.wbic import wbic_from
     from llc.posterior.local_posterior import LocalPosterior
-    from llc.posterior.localization import Relative
+    from llc.posterior.localization import PerLeaf, Relative
     from llc.problem import Bernoulli, Categorical, Gaussian, Problem
     from llc.trajectories.result import Trajectory
     from llc.trajectories.trajectory import trajectory
@@ -43,6 +43,7 @@ _HOMES = {
     "behavioral": "llc.behavioral",
     "LocalPosterior": "llc.posterior.local_posterior",
     "Relative": "llc.posterior.localization",
+    "PerLeaf": "llc.posterior.localization",
     "samplers": "",
     "draw": "llc.draws.draw",
     "estimate": "llc.estimators.estimate",
@@ -83,6 +84,7 @@ __all__ = [
     "Gaussian",
     "LocalPosterior",
     "Measure",
+    "PerLeaf",
     "Problem",
     "Recorder",
     "Relative",
