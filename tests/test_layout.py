@@ -9,6 +9,7 @@ import llc
 
 ROOMS = [
     "problem",
+    "behavioral",
     "checkpoints",
     "zoo",
     "digits",
@@ -19,6 +20,8 @@ ROOMS = [
     "estimators",
     "kernels",
     "comparators",
+    "trajectories",
+    "report",
     "cli",
     "__main__",
 ]

@@ -12,6 +12,7 @@ from llc.cli.show import show_estimate
 from llc.comparators.compare import compare
 from llc.digits import digits_problem, initialize, network, train
 from llc.draws.storage import save
+from llc.report import write_report
 
 _PROBLEM_FILE = '''"""The problem that `llcoef demo` trained on; use it as a pattern for your own."""
 
@@ -51,6 +52,7 @@ def run_demo(out: Path, seed: int, *, as_json: bool, quiet: bool) -> None:
     result.plot().savefig(picture, dpi=150)
     comparison.plot().savefig(out / "comparison.png", dpi=150)
     save(result.draws, out / "draws.nc")
+    page = write_report(out / "report.html", estimates={path.name: result}, comparison=comparison, title="llcoef demo")
     if as_json:
         where = {"checkpoint": str(path), "picture": str(picture)}
         print(json.dumps(where | {"comparison": comparison.to_dict()} | result.to_dict(), indent=2))
@@ -59,6 +61,6 @@ def run_demo(out: Path, seed: int, *, as_json: bool, quiet: bool) -> None:
         show_comparison(comparison, as_json=False, quiet=quiet)
     console.print(
         f"Of {result.dimension} parameters, the network effectively uses about {2 * result.value:.0f} here (2 λ̂).\n"
-        f"Pictures: {picture}, {out / 'comparison.png'}. Draws: {out / 'draws.nc'}.\n"
-        f"Next: llcoef estimate {out / 'problem.py'} {path}, or llcoef compare with the same arguments."
+        f"All of it: {page}. Pictures: {picture}, {out / 'comparison.png'}. Draws: {out / 'draws.nc'}.\n"
+        f"Next: llcoef trajectory {out / 'problem.py'} {folder} --out {out / 'run'}"
     )

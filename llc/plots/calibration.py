@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llc.plots.colors import BLUE, GREEN
+
 _LABELS = {"step_size": "step size of SGLD", "localization": "γ / γ chosen", "nbeta": "nβ / nβ chosen"}
 
 
@@ -30,7 +32,7 @@ def plot_calibration(
         ax.set_xlabel(_LABELS[name])
     axes[0].set_ylabel("λ̂ ± standard error")
     bars, values = list(efficiencies)[::-1], np.array(list(efficiencies.values())[::-1])
-    axes[-1].barh(bars, 1e6 * values, color=["0.7"] * (len(bars) - 1) + ["#0072B2"])
+    axes[-1].barh(bars, 1e6 * values, color=["0.7"] * (len(bars) - 1) + [BLUE])
     axes[-1].set_xlabel("draws a million gradient evaluations")
     if (values > 0).any():
         axes[-1].set_xscale("log")
@@ -43,10 +45,10 @@ def plot_sweep(axes: Axes, sweep: dict[float, Any], plateau: tuple[float, float]
     means = [sweep[setting] for setting in settings]
     if plateau is not None:
         margin = 1.15
-        axes.axvspan(plateau[0] / margin, plateau[1] * margin, color="#009E73", alpha=0.15, label="plateau")
+        axes.axvspan(plateau[0] / margin, plateau[1] * margin, color=GREEN, alpha=0.15, label="plateau")
     axes.axhspan(chosen.value - chosen.std_error, chosen.value + chosen.std_error, color="0.8", label="chosen")
     values, errors = [mean.value for mean in means], [mean.std_error for mean in means]
-    axes.errorbar(settings, values, errors, marker="o", color="#0072B2", capsize=3, linewidth=1)
+    axes.errorbar(settings, values, errors, marker="o", color=BLUE, capsize=3, linewidth=1)
     axes.set_xscale("log")
     if max(values) > 4 * chosen.value > 0:  # a chain on its way to infinity would hide the rest
         axes.set_ylim(0, 4 * chosen.value)

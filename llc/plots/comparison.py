@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"  # told apart by colour-blind eyes, and in grey
+from llc.plots.colors import BLUE, GREEN, VERMILLION
+
 _MARKERS = "osD^vP*X"
 _TWO_SIDED = 1.96
 _WIDE = 20.0  # values further apart than this are read on a logarithmic scale
@@ -33,8 +34,8 @@ def plot_over_localization(axes: Axes, over_localization: Sequence[Any], bic: fl
     """λ̂ at multiples of γ, with what linearisation predicts, and d/2 above."""
     factor, llc, error, ntk = np.array([tuple(at) for at in over_localization], float).T
     if np.isfinite(ntk).any():
-        axes.plot(factor, ntk, "s--", color=_ORANGE, label="NTK ½·d_eff")
-    axes.errorbar(factor, llc, _TWO_SIDED * error, fmt="o-", color=_BLUE, capsize=3, label="λ̂, 95 %")
+        axes.plot(factor, ntk, "s--", color=VERMILLION, label="NTK ½·d_eff")
+    axes.errorbar(factor, llc, _TWO_SIDED * error, fmt="o-", color=BLUE, capsize=3, label="λ̂, 95 %")
     axes.axhline(bic, color="0.3", linestyle=":", label="BIC d/2")
     axes.set(xscale="log", yscale="log", xlabel="γ / γ chosen", ylabel="complexity")
     axes.legend(frameon=False)
@@ -45,12 +46,12 @@ def plot_rows(axes: Axes, rows: Sequence[Any], truth: str) -> None:
     known = [row for row in rows if np.isfinite(row.value)][::-1]
     names, places = [row.measure for row in known], np.arange(len(known))
     values, errors = np.array([(row.value, np.nan_to_num(row.error)) for row in known]).T
-    axes.errorbar(values, places, xerr=_TWO_SIDED * errors, fmt="o", color=_BLUE, capsize=3)
+    axes.errorbar(values, places, xerr=_TWO_SIDED * errors, fmt="o", color=BLUE, capsize=3)
     axes.set_yticks(places, names)
     if truth in names:
         value, error = values[names.index(truth)], errors[names.index(truth)]
-        axes.axvspan(value - _TWO_SIDED * error, value + _TWO_SIDED * error, color=_GREEN, alpha=0.15, linewidth=0)
-        axes.axvline(value, color=_GREEN, linewidth=1)
+        axes.axvspan(value - _TWO_SIDED * error, value + _TWO_SIDED * error, color=GREEN, alpha=0.15, linewidth=0)
+        axes.axvline(value, color=GREEN, linewidth=1)
     if values.max() > _WIDE * values.min() > 0:
         axes.set_xscale("log")
     axes.set_xlabel("nats per example (band: measured, 95 %)" if truth in names else "nats per example")

@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from xarray import DataTree
 
@@ -29,7 +30,7 @@ class Trajectory:
     """λ̂ ± error at each step of a training run, in order.
 
     The standard errors are those of sampling alone. All steps had the same settings and random numbers, so that
-    differences between them are known better than the values: ask `difference`.
+    differences between them are mostly known better than the values: ask `difference`.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -92,12 +93,25 @@ class Trajectory:
     def transitions(self, **settings: Any) -> Transitions:
         """Plateaus and change points of λ̂ together with the training loss, each labelled by what moved.
 
+        Steps whose λ̂ lies outside [0, d/2] are left out: the posterior ran downhill there, which is no complexity.
+
         Args:
             settings: of `llc.trajectories.transitions.find_transitions`.
         """
         frame = self.to_dataframe()
-        columns = (frame[name].to_numpy(float) for name in ("step", "llc", "std_error", "loss"))
-        return find_transitions(*columns, **settings)
+        steps, llc, *others = (
+            frame[name].to_numpy(float) for name in ("step", "llc", "std_error", "loss", "difference_std_error")
+        )
+        outside = np.array([Verdict.OUTSIDE in verdicts for verdicts in frame["verdicts"]])
+        std_error, loss, difference_std_error = others
+        return find_transitions(
+            steps,
+            np.where(outside, np.nan, llc),
+            std_error,
+            loss,
+            difference_std_error=difference_std_error,
+            **settings,
+        )
 
     def plot(self, **options: Any) -> Any:
         """λ̂ with its band over steps, losses on a second axis, transitions marked, as a matplotlib figure.

@@ -52,9 +52,10 @@ def trajectory(
 
     What is not given is found on the first, middle and last checkpoint and then the same for all, γ of each leaf
     included, so that the curve is comparable; so are the random numbers, so that differences have smaller errors than
-    values. Everything runs through one compiled program. With a `store` the call may be killed at any moment: given
-    again it goes on, and ends with the same numbers, bit for bit. Files are named after a hash of weights, data, loss,
-    settings and versions, so that none is ever taken for another. Ctrl-C gives what has been measured so far.
+    values wherever chains move alike (with SGLD and HMC mostly, with replica exchange hardly). Everything runs through
+    one compiled program. With a `store` the call may be killed at any moment: given again it goes on, and ends with the
+    same numbers, bit for bit. Files are named after a hash of weights, data, loss, settings and versions, so that none
+    is ever taken for another. Ctrl-C gives what has been measured so far.
 
     >>> import jax.numpy as jnp, llc
     >>> problem = llc.Problem(lambda w, x: 0.5 * (x - w) ** 2, jnp.zeros(1000))

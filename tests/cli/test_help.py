@@ -4,7 +4,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["estimate"], ["compare"], ["zoo"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["estimate"], ["compare"], ["trajectory"], ["report"], ["zoo"]])
 def test_help_teaches_by_example_and_loads_no_jax(command):
     script = (
         "import sys; sys.argv = ['llcoef', *sys.argv[1:], '--help']\n"
