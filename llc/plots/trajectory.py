@@ -135,10 +135,12 @@ def _leave_out_outliers(axes: Axes, frame: pd.DataFrame) -> None:
     sound = llc[_has(frame, _CONVERGED) & ~_has(frame, _NOT_A_MINIMUM) & np.isfinite(llc)]
     if len(sound) < 2:
         return
-    margin = max(np.ptp(sound), 0.1 * np.abs(sound).max())
-    low, high = sound.min() - margin, sound.max() + margin
-    if ((llc < low) | (llc > high)).any():
-        axes.set_ylim(low, high)
+    margin = max(2 * np.ptp(sound), np.abs(sound).max() / 2)
+    near = (llc > sound.min() - margin) & (llc < sound.max() + margin)
+    low, high = llc[near].min(), llc[near].max()
+    if (~near & np.isfinite(llc)).any():
+        room = 0.15 * (high - low) or margin
+        axes.set_ylim(low - room, high + room)
         look = {"color": "0.3", "transform": axes.get_xaxis_transform(), "clip_on": False}
         _mark(axes, "off the scale, below", step, np.zeros_like(llc), llc < low, marker="v", **look)
         _mark(axes, "off the scale, above", step, np.ones_like(llc), llc > high, marker="^", **look)

@@ -70,9 +70,9 @@ class Transitions(NamedTuple):
 
     def _repr_html_(self) -> str:
         """Plateaus and changes in their order, for notebooks."""
-        rows = [(p.first_step, f"{p.first_step} to {p.last_step}", _described(p)) for p in self.plateaus]
+        rows = [(p.first_step, _steps(p), _described(p)) for p in self.plateaus]
         rows += [(c.step_after, f"{c.step_before} → {c.step_after}", _explained(c)) for c in self.changes]
-        rows.sort(key=lambda row: (row[0], "to" in row[1]))  # a change, then the plateau it leads to
+        rows.sort(key=lambda row: (row[0], "→" not in row[1]))  # a change, then the plateau it leads to
         return html_table(self._counted, [(steps, text) for _, steps, text in rows])
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +92,10 @@ class Transitions(NamedTuple):
 def _signed(c: Change) -> str:
     places = digits(c.difference_std_error)
     return f"{c.difference:+.{places}f} ± {c.difference_std_error:.{places}f}"
+
+
+def _steps(p: Plateau) -> str:
+    return f"{p.first_step} to {p.last_step}" if p.num_checkpoints > 1 else f"{p.first_step}"
 
 
 def _described(p: Plateau) -> str:

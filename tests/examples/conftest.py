@@ -15,7 +15,7 @@ def run_example(tmp_path):
     def run(name):
         path = EXAMPLES / f"{name}.py"
         assert "assert abs(value - expected) <= tolerance" in path.read_text(encoding="utf-8")
-        environment = os.environ | {"LLC_EXAMPLES_OUT": str(tmp_path), "MPLBACKEND": "Agg"}
+        environment = os.environ | {"MPLBACKEND": "Agg"}
         command = [sys.executable, "-W", "error", path]
         ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
