@@ -18,7 +18,7 @@ from llc.digits import digits_problem, initialize
 
 problem = digits_problem()
 folder = Path(tempfile.mkdtemp())
-recorder = llc.Recorder(folder / "checkpoints", per_decade=6)
+recorder = llc.Recorder(folder / "checkpoints", per_decade=2)
 
 # %% [markdown]
 # Your training loop needs one more line.
@@ -50,7 +50,7 @@ run
 
 # %% [markdown]
 # Early in training the weights are no minimum of the loss: the posterior runs downhill and λ̂ is negative. Such points
-# are crossed out, and say so in their verdicts. From about step 200 on λ̂ means something.
+# are crossed out, and say so in their verdicts. From a few hundred steps on λ̂ means something.
 
 # %%
 figure = run.plot()

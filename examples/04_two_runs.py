@@ -14,7 +14,8 @@ from llc.digits import digits_problem, initialize
 from llc.plots.trajectory import plot_trajectories
 
 problem = digits_problem()
-steps = [100, 200, 400, 700, 1000, 1500]
+steps = [200, 600, 1500]
+draws = {"num_warmup": 50, "num_draws": 150}
 
 
 def trained(weight_decay):
@@ -40,9 +41,9 @@ def trained(weight_decay):
 # measured at.
 
 # %%
-plain = llc.trajectory(problem, trained(0.0))
+plain = llc.trajectory(problem, trained(0.0), **draws)
 shared = llc.PerLeaf(tuple(plain.settings["localization"]))
-decayed = llc.trajectory(problem, trained(0.5), localization=shared)
+decayed = llc.trajectory(problem, trained(0.5), localization=shared, **draws)
 print(plain, decayed, sep="\n")
 
 # %%
@@ -64,7 +65,7 @@ error = np.hypot(ends["plain"].std_error, ends["weight decay"].std_error)
 print(f"difference {difference:.1f} ± {error:.1f}")
 
 # %%
-alone = llc.estimate(problem, dict(trained(0.0))[1500], localization=shared, rng_key=1)
+alone = llc.estimate(problem, dict(trained(0.0))[1500], localization=shared, rng_key=1, **draws)
 joint = np.hypot(alone.std_error, ends["plain"].std_error)
 checked = {
     "the plain run ends more complex": (float(difference > 5 * error), 1.0, 0.0),

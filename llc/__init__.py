@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llc import checkpoints, kernels, samplers, zoo
-    from llc.behavioral import behavioral
     from llc.checkpoints.recorder import Recorder
     from llc.comparators.compare import compare
     from llc.comparators.comparison import Comparison, Comparisons
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from llc.estimators.result import Estimate
     from llc.estimators.waic import waic_from
     from llc.estimators.wbic import wbic_from
+    from llc.own_truth import behavioral
     from llc.posterior.local_posterior import LocalPosterior
     from llc.posterior.localization import PerLeaf, Relative
     from llc.problem import Bernoulli, Categorical, Gaussian, Problem
@@ -40,7 +40,7 @@ _HOMES = {
     "checkpoints": "",
     "Recorder": "llc.checkpoints.recorder",
     "zoo": "",
-    "behavioral": "llc.behavioral",
+    "behavioral": "llc.own_truth",
     "LocalPosterior": "llc.posterior.local_posterior",
     "Relative": "llc.posterior.localization",
     "PerLeaf": "llc.posterior.localization",

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import llc
 
 HEAVY = ["jax", "matplotlib", "numpyro", "arviz_base", "arviz_stats", "xarray", "equinox", "scipy", "sklearn"]
 
@@ -22,3 +25,10 @@ def test_import_loads_nothing_heavy(statement):
 
 def test_using_it_loads_jax():
     assert {"jax", "equinox"} <= loaded_after("import llc; llc.Problem")
+
+
+def test_no_public_name_is_that_of_a_module():
+    """Importing the module would put it in the name's place."""
+    root = Path(llc.__file__).parent
+    modules = {path.stem for path in root.glob("*.py")} | {path.name for path in root.iterdir() if path.is_dir()}
+    assert modules & set(llc.__all__) == {"checkpoints", "kernels", "samplers", "zoo"}  # which are modules

@@ -9,7 +9,7 @@ import llc
 
 ROOMS = [
     "problem",
-    "behavioral",
+    "own_truth",
     "checkpoints",
     "zoo",
     "digits",

@@ -247,7 +247,7 @@ def trajectory(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of `llcoef trajectory` or `llcoef demo`, or one with draws (*.nc).")],
+    run: Annotated[Path, typer.Argument(help="Folder of `llcoef trajectory` or demo, or one with draws (*.nc).")],
     out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder if not given.")] = None,
 ) -> None:
     """Write one HTML page with everything that a run measured; it opens from disk and needs no network.

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 from xarray import DataTree
 
-from llc.behavioral import behavioral
 from llc.estimators.estimate import estimate
 from llc.kernels.tangent import ntk_coefficient
+from llc.own_truth import behavioral
 from llc.problem import Problem
 
 _BATCH = 1024  # examples whose intermediates are held at a time
@@ -39,7 +39,8 @@ def measure(task: Task, step: int, params: PyTree, *, progress: bool = False) ->
     """The draws around one checkpoint; losses and bounds in the attrs, draws of refined coefficients in groups."""
     problem = task.problem_at(params)
     draws = estimate(problem, params, progress=progress, **task.settings).draws
-    draws.attrs |= {"step": step, "loss": _loss(task.problem, params, task.problem.data)}
+    draws.attrs |= {"step": step, "behavioral": int(task.behavioral)}
+    draws.attrs["loss"] = _loss(task.problem, params, task.problem.data)
     if task.problem.test_data is not None:
         draws.attrs["test_loss"] = _loss(task.problem, params, task.problem.test_data)
     if task.ntk:

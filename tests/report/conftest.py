@@ -30,7 +30,7 @@ def run_folder(problem, tmp_path_factory):
     """The folder of a run of nine steps, which comes from afar to the minimum."""
     folder = tmp_path_factory.mktemp("run")
     checkpoints = [(step, {"w": jnp.full(2, 4.0 / (1 + step))}) for step in (0, 1, 2, 5, 10, 20, 50, 100, 1000)]
-    llc.trajectory(problem, checkpoints, store=folder, kernel=llc.samplers.SGLD(0.01), **SETTINGS)
+    llc.trajectory(problem, checkpoints, store=folder, kernel=llc.samplers.SGLD(0.01), localization=1.0, **SETTINGS)
     return folder
 
 
