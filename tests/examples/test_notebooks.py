@@ -15,7 +15,7 @@ def cells(notebook):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=[path.stem for path in SCRIPTS])
 def test_the_notebook_is_the_script(script):
-    """After a change of the script: jupytext --to ipynb examples/*.py."""
+    """After a change of the script: jupytext --update --to ipynb examples/*.py."""
     notebook = jupytext.read(script.with_suffix(".ipynb"))
     assert cells(notebook) == cells(jupytext.read(script))
     assert all(not cell.get("outputs") for cell in notebook.cells)

@@ -1,4 +1,4 @@
-"""Examples 05 to 07: networks whose complexity moves in steps; in a file apart, so that two processes share the work."""
+"""Examples 05 to 07: networks whose complexity moves in steps."""
 
 import pytest
 
