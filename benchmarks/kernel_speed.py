@@ -18,14 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from speed import cpu_model
+from peers import ask, cpu_model, peer_python
 
 from llc.kernels.empirical import empirical_ntk
 from llc.kernels.fully_connected import fully_connected
@@ -82,21 +81,6 @@ def measure(call: Call, calls: int) -> dict[str, float]:
         walls.append(time.perf_counter() - begun[0])
         cpus.append(time.process_time() - begun[1])
     return {"wall": min(walls), "cpu": min(cpus)}
-
-
-def peer_python(folder: Path) -> str:
-    """The interpreter of an environment with the peer, made where it is absent."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER], check=True)
-    return str(python)
-
-
-def ask(peer: subprocess.Popen, **request: object) -> dict:
-    peer.stdin.write(json.dumps(request) + "\n")
-    peer.stdin.flush()
-    return json.loads(peer.stdout.readline())
 
 
 def largest(error: np.ndarray) -> str:
@@ -185,7 +169,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        python = options.peer_python or peer_python(options.environment or Path(folder, "environment"))
+        python = options.peer_python or peer_python(options.environment or Path(folder, "environment"), PEER)
         compare(python, Path(folder), options.turns)
     return 0
 

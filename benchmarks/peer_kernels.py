@@ -5,7 +5,6 @@ for what its tasks and its numerical activation give, in float32 and in float64,
 """
 
 import itertools
-import json
 import platform
 import sys
 import time
@@ -19,6 +18,7 @@ import neural_tangents as nt
 import numpy as np
 from jax.experimental import enable_x64
 from neural_tangents import stax
+from peers import serve
 
 METHODS = ("JACOBIAN_CONTRACTION", "NTK_VECTOR_PRODUCTS", "STRUCTURED_DERIVATIVES")
 RULE = 40  # nodes of the numerical activation
@@ -66,7 +66,7 @@ def measure(call: Call, calls: int) -> dict[str, float]:
     return {"wall": min(walls), "cpu": min(cpus)}
 
 
-def save(path: str, problem: dict[str, np.ndarray]) -> None:
+def keep(path: str, problem: dict[str, np.ndarray]) -> dict:
     saved = {name: np.asarray(call()) for name, call in tasks(problem, np.float32).items() if name in ("ntk", *METHODS)}
     with enable_x64():
         saved["ntk64"] = np.asarray(tasks(problem, np.float64)["ntk"]())
@@ -74,6 +74,7 @@ def save(path: str, problem: dict[str, np.ndarray]) -> None:
         kernel = infinite(1, tanh, tuple(problem["tanh_stds"].tolist()))
         saved["tanh"] = np.asarray(kernel(jnp.asarray(problem["tanh_inputs"]), None, "ntk"))
     np.savez(path, **saved)
+    return {}
 
 
 def main() -> None:
@@ -83,15 +84,11 @@ def main() -> None:
     named = tasks(problem, np.float32)
     packages = ", ".join(f"{name} {version(name)}" for name in ("neural-tangents", "jax"))
     versions = f"{packages}, Python {platform.python_version()}"
-    print(json.dumps({"versions": versions, "methods": METHODS, "rule": RULE}), flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer = {}
-        if "save" in request:
-            save(request["save"], problem)
-        else:
-            answer = measure(named[request["task"]], request["calls"])
-        print(json.dumps(answer), flush=True)
+
+    def answer(task: str = "", calls: int = 1, save: str = "") -> dict:
+        return keep(save, problem) if save else measure(named[task], calls)
+
+    serve({"versions": versions, "methods": METHODS, "rule": RULE}, answer)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 import warnings
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -18,6 +19,7 @@ from devinterp.optim.sgmcmc import SGMCMC
 from devinterp.slt.callback import SamplerCallback
 from devinterp.slt.sampler import sample
 from devinterp.utils import evaluate_ce
+from peers import serve
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -118,10 +120,7 @@ def main() -> None:
     with np.load(sys.argv[1]) as file:
         problem = dict(file)
     versions = f"devinterp {version('devinterp')}, torch {torch.__version__}, Python {platform.python_version()}"
-    hello = {"versions": versions, "configurations": list(configurations())}
-    print(json.dumps(hello), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(run(problem, settings, **json.loads(line))), flush=True)
+    serve({"versions": versions, "configurations": list(configurations())}, partial(run, problem, settings))
 
 
 if __name__ == "__main__":

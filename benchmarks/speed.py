@@ -15,18 +15,17 @@ import itertools
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from peers import ask, cpu_model, peer_python, summary
 
 import llc
 from llc.draws.draw import advance, start_chains
@@ -99,31 +98,6 @@ class Ours:
         return {"step": (whole - short) / (chains * (steps - 1)), "whole": whole / (chains * steps), "loss": loss}
 
 
-def peer_python(folder: Path) -> str:
-    """The interpreter of an environment with the peer, made where it is absent."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER], check=True)
-    return str(python)
-
-
-def ask(peer: subprocess.Popen, configuration: str, steps: int) -> dict:
-    peer.stdin.write(json.dumps({"configuration": configuration, "steps": steps}) + "\n")
-    peer.stdin.flush()
-    return json.loads(peer.stdout.readline())
-
-
-def summary(values: list[float], form: str = ".2f") -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if info.exists() and names else platform.processor()
-
-
 def compare(python: str, folder: Path, options: argparse.Namespace) -> None:
     """Measure in turn, and print."""
     rng = np.random.default_rng(0)
@@ -143,12 +117,18 @@ def compare(python: str, folder: Path, options: argparse.Namespace) -> None:
     ours, load = Ours(problem, options), os.getloadavg()[0]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet) as peer:
         hello = json.loads(peer.stdout.readline())
-        screened = {name: ask(peer, name, SCREENING)["step"] * 1e3 for name in hello["configurations"]}
+        screened = {
+            name: ask(peer, configuration=name, steps=SCREENING)["step"] * 1e3 for name in hello["configurations"]
+        }
         chosen = min(screened, key=screened.get)
         turns = []
         for _ in range(options.alternations):
             turns.append(
-                (ours.measure(), ask(peer, chosen, options.steps), product_rates(options.widths, options.batch))
+                (
+                    ours.measure(),
+                    ask(peer, configuration=chosen, steps=options.steps),
+                    product_rates(options.widths, options.batch),
+                )
             )
         peer.stdin.close()
     flops = useful_flops(options.widths, options.batch)
@@ -184,7 +164,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        python = options.peer_python or peer_python(options.environment or Path(folder, "environment"))
+        python = options.peer_python or peer_python(options.environment or Path(folder, "environment"), PEER)
         compare(python, Path(folder), options)
     return 0
 
