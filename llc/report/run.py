@@ -20,7 +20,7 @@ _FEWEST = 3  # steps, for which a scale of steps can be chosen
 _FOUND_AGAIN = "“Found again” is the part of runs, resampled within the errors, that have the change too."
 _OF_STEPS = (
     "Errors are standard errors of the sampling. “Change” is against the step before: the random numbers are the same "
-    "at every step, so that it is known better than the values. Losses are in nats per example."
+    "at every step, so that it is mostly known better than the values. Losses are in nats per example."
 )
 
 
