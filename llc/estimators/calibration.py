@@ -6,6 +6,7 @@ gives the same draws.
 
 import dataclasses
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -97,9 +98,16 @@ def first_draws(kernel: Kernel) -> int:
 
 def full_gradient_cost(posterior: LocalPosterior) -> float:
     """Work of one full-data gradient: its flops, or where small arrays are moved more than multiplied, 5 a byte."""
-    v = jnp.zeros(posterior.dimension)
-    lowered = full_gradient.lower(posterior, v).lowered  # pyright: ignore[reportFunctionMemberAccess]
-    analysis = lowered.cost_analysis() or {}
+    leaves, tree = jax.tree.flatten(posterior)
+    return _full_gradient_cost(tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+
+
+@lru_cache(maxsize=128)
+def _full_gradient_cost(tree: Any, shapes: tuple[tuple[tuple[int, ...], Any], ...]) -> float:
+    """The same for all posteriors of these shapes, whose arrays it does not hold."""
+    posterior = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    gradient = lambda posterior, v: jax.grad(posterior.loss_difference)(v)
+    analysis = jax.jit(gradient).lower(posterior, posterior.center_gradient).cost_analysis() or {}
     blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
     flops = float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
     return blocks * max(flops, _FLOPS_A_BYTE * float(analysis.get("bytes accessed", 0.0)))

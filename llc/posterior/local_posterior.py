@@ -5,7 +5,6 @@
 Kernels move v = Γ^{1/2} (w − w*), in which the localising prior is N(0, I): a step size then has no unit.
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,7 +114,8 @@ class LocalPosterior(eqx.Module):
 
     def with_batch_size(self, batch_size: int) -> "LocalPosterior":
         """The same posterior, seen through minibatches of another size."""
-        other = copy.copy(self)
+        leaves, tree = jax.tree.flatten(self)
+        other = jax.tree.unflatten(tree, leaves)  # copy.copy would leave it among Equinox' unfinished modules, for ever
         object.__setattr__(other, "batch_size", _resolve_batch_size(batch_size, self.n))  # it is frozen
         return other
 

@@ -1,3 +1,4 @@
+import gc
 import re
 
 import jax
@@ -145,6 +146,19 @@ def test_rescaled_layers_of_a_relu_network_keep_their_estimate():
     plain, rescaled = run(1.0), run(64.0)  # a power of two, that rounding is the same
     assert plain.std_error > 0  # chains that moved
     assert rescaled.value == pytest.approx(plain.value, rel=1e-3)
+
+
+def test_nothing_is_left_in_memory(problem):
+    run = lambda i: llc.estimate(
+        problem, {"w": jnp.full(3, 0.01 * i)}, kernel=llc.samplers.SGLD(1e-2), num_draws=30, progress=False
+    )
+    run(0)
+    gc.collect()
+    before = len(jax.live_arrays())
+    for i in range(1, 4):
+        run(i)
+    gc.collect()
+    assert len(jax.live_arrays()) == before
 
 
 @pytest.mark.parametrize("kernel", [llc.samplers.NUTS(), llc.samplers.SGLD(), llc.samplers.SGLD(1e-2)])
