@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 import weakref
 from pathlib import Path
@@ -16,6 +17,7 @@ from xarray import DataTree
 from llc.draws.storage import load, save
 
 _INDEX = "trajectory.json"
+_DAY = 86_400.0  # seconds
 _PILOTS = "pilots"  # a folder within, of the checkpoints that settings were found on
 
 
@@ -41,6 +43,13 @@ class Store:
             msg = f"{self.folder} is a file; give a folder for the results, it is made if need be."
             raise ValueError(msg)
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half made, once it is a day old: others may be at work."""
+        for path in (*self.folder.glob(".tmp-*"), *self.folder.glob(".task-*.pickle")):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _DAY:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def pilots(self) -> "Store":
         """The store of the pilots."""

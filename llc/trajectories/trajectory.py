@@ -97,6 +97,7 @@ def trajectory(
         ChildProcessError: a process of the executor died; what was measured is kept.
     """
     results = Store(store)
+    results.sweep()
     asked = {
         "rng_key": rng_key,
         "kernel": kernel,

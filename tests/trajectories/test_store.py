@@ -190,3 +190,16 @@ def test_without_a_store_nothing_is_left_behind():
     assert draws_of(run)
     del run
     assert not folder.exists()
+
+
+def test_what_killed_processes_left_is_removed_when_it_is_old(tmp_path):
+    old, young, mine = tmp_path / ".tmp-llc-old", tmp_path / ".tmp-llc-young", tmp_path / "notes.txt"
+    for folder in (old, young):
+        folder.mkdir()
+    task = tmp_path / ".task-0.pickle"
+    for path in (task, mine):
+        path.write_text("")
+    for path in (old, task, mine):
+        os.utime(path, (0, 0))
+    llc.trajectory(quadratic(), descent(2), store=tmp_path, **SETTINGS)
+    assert (old.exists(), task.exists(), young.exists(), mine.exists()) == (False, False, True, True)
