@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Two training runs compared
 #
-# The same network from the same start, on the same digits: once plainly, once with weight decay. Which ends simpler,
+# The same network from the same start, on the same digits: once plainly, once with weight decay. Does one end simpler,
 # and when do they part? λ̂ over both runs, measured the same way.
 
 # %%
@@ -51,8 +51,9 @@ figure = plot_trajectories({"plain": plain.to_dataframe(), "weight decay": decay
 figure.savefig("04_two_runs.png", dpi=150)
 
 # %% [markdown]
-# Weight decay leaves a network whose loss is not at its minimum (the decay balances its slope: the verdict says so),
-# and which uses fewer parameters for nearly the same accuracy on held-out digits.
+# Weight decay holds the loss up, on the digits seen and on others, but does not leave a simpler network: within the
+# error both end equally complex. Early on the decayed run looks simpler, but neither is at a minimum there, which the
+# crosses say, and makes λ̂ too small by what the loss still falls.
 
 # %%
 ends = {name: run[steps[-1]] for name, run in (("plain", plain), ("weight decay", decayed))}
@@ -68,7 +69,7 @@ print(f"difference {difference:.1f} ± {error:.1f}")
 alone = llc.estimate(problem, dict(trained(0.0))[1500], localization=shared, rng_key=1, **draws)
 joint = np.hypot(alone.std_error, ends["plain"].std_error)
 checked = {
-    "the plain run ends more complex": (float(difference > 5 * error), 1.0, 0.0),
+    "difference at the end": (difference, 0.0, 4 * error),
     "its last step, by itself": (
         ends["plain"].value,
         alone.value,
