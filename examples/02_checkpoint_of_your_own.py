@@ -16,11 +16,11 @@ from safetensors.numpy import save_file
 import llc
 
 rng = np.random.default_rng(0)
-inputs = rng.uniform(-1, 1, size=(2000, 2)).astype(np.float32)
-targets = (np.sin(3 * inputs[:, :1]) + rng.normal(0, 0.1, size=(2000, 1))).astype(np.float32)
+inputs = rng.uniform(-1, 1, size=(500, 2)).astype(np.float32)
+targets = (np.sin(3 * inputs[:, :1]) + rng.normal(0, 0.1, size=(500, 1))).astype(np.float32)
 
 # %% [markdown]
-# Somebody trains a network of 20 hidden units on it (here by L-BFGS, to a minimum) and saves the state as PyTorch
+# Somebody trains a network of 8 hidden units on it (here by L-BFGS, to a minimum) and saves the state as PyTorch
 # would: the weights of a layer are (outputs, inputs), their names have dots.
 
 
@@ -35,8 +35,8 @@ def mean_loss(params):
 
 
 params = {
-    "hidden": {"weight": jnp.asarray(rng.normal(size=(20, 2)), jnp.float32), "bias": jnp.zeros(20)},
-    "out": {"weight": jnp.asarray(0.2 * rng.normal(size=(1, 20)), jnp.float32), "bias": jnp.zeros(1)},
+    "hidden": {"weight": jnp.asarray(rng.normal(size=(8, 2)), jnp.float32), "bias": jnp.zeros(8)},
+    "out": {"weight": jnp.asarray(0.2 * rng.normal(size=(1, 8)), jnp.float32), "bias": jnp.zeros(1)},
 }
 optimizer = optax.lbfgs()
 step_of = optax.value_and_grad_from_state(mean_loss)
@@ -82,7 +82,7 @@ figure.savefig("02_checkpoint_of_your_own.png", dpi=150)
 
 # %% [markdown]
 # The output layer is linear in its weights, so that its coefficient is known without sampling: half the effective
-# number of directions that its 21 parameters move the outputs in. That is the check of this page, along with λ̂ of a
+# number of directions that its 9 parameters move the outputs in. That is the check of this page, along with λ̂ of a
 # part being no more than λ̂ of the whole.
 
 # %%

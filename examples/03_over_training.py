@@ -18,7 +18,7 @@ from llc.digits import digits_problem, initialize
 
 problem = digits_problem()
 folder = Path(tempfile.mkdtemp())
-recorder = llc.Recorder(folder / "checkpoints", per_decade=2)
+recorder = llc.Recorder(folder / "checkpoints", per_decade=3)
 
 # %% [markdown]
 # Your training loop needs one more line.
@@ -45,7 +45,8 @@ for step in range(1001):
 # the call can be killed at any moment and goes on where it was.
 
 # %%
-run = llc.trajectory(problem, folder / "checkpoints", store=folder / "run")
+settings = {"num_warmup": 50, "num_draws": 200}  # to be found, if you leave them out
+run = llc.trajectory(problem, folder / "checkpoints", store=folder / "run", **settings)
 run
 
 # %% [markdown]
@@ -73,7 +74,7 @@ print(f"from step {late[-2]} to {late[-1]}: {change.value:.2f} ± {change.std_er
 # %%
 alone = llc.estimate(problem, llc.checkpoints.read(folder / "checkpoints" / "step_00001000.npz").params, rng_key=1)
 last = run[1000]
-again = llc.trajectory(problem, folder / "checkpoints", store=folder / "run")
+again = llc.trajectory(problem, folder / "checkpoints", store=folder / "run", **settings)
 checked = {
     "the last step": (last.value, alone.value, 4 * np.hypot(last.std_error, alone.std_error)),
     "answered from disk": (again[1000].value, last.value, 0.0),

@@ -12,10 +12,11 @@ _PATIENCE = 2.0  # seconds
 
 @contextmanager
 def progress_bar(
-    description: str, total: int, enabled: bool, *, unit: str = "draws", patience: float = _PATIENCE
+    description: str, total: int, enabled: bool, *, unit: str = "draws", patience: float | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Gives a function that reports so many more done; the bar shows on standard error after `patience` seconds."""
+    """Gives a function that reports so many more done; the bar shows on standard error after two seconds' patience."""
     begun, done = time.monotonic(), 0
+    patience = _PATIENCE if patience is None else patience
     rate = TextColumn("{task.fields[rate]:.3g} " + unit + "/s")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     console = Console(stderr=True)
