@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PyTree
 
-from llc.problem import Bernoulli, Categorical, Gaussian, Problem
+from llc.problem import Bernoulli, Categorical, Gaussian, Problem, over_examples
 
 _BATCH = 1024  # examples whose intermediates are held at a time
 
@@ -73,9 +73,5 @@ def _own_truth(likelihood: Any) -> tuple[Any, Callable[[Any], Any]]:
 def _outputs(problem: Problem, params: PyTree) -> Any:
     network: Any = problem.apply_fn
 
-    def one(example: PyTree) -> Any:
-        outputs = network(params, jax.tree.map(lambda leaf: leaf[None], example))
-        return jax.tree.map(lambda leaf: leaf[0], outputs)
-
     inputs, _ = problem.data
-    return jax.lax.map(one, inputs, batch_size=min(_BATCH, problem.n))
+    return over_examples(lambda batch: network(params, batch), inputs, _BATCH)

@@ -197,6 +197,15 @@ class Problem(eqx.Module):
                 raise ValueError(msg)
 
 
+def over_examples(f: Callable[[PyTree], Any], data: PyTree, batch_size: int) -> Any:
+    """f of a batch, of all the data: so many examples at a time, whose intermediates alone are held."""
+
+    def one(example: PyTree) -> Any:
+        return jax.tree.map(lambda leaf: leaf[0], f(jax.tree.map(lambda leaf: leaf[None], example)))
+
+    return jax.lax.map(one, data, batch_size=batch_size)
+
+
 def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
     """The leaves of a tree with their paths, `layers/0/w`; a tree that is one leaf is named `params`."""
     pairs = jax.tree_util.tree_flatten_with_path(tree)[0]

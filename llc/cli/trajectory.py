@@ -16,8 +16,7 @@ from rich.table import Table
 
 from llc.cli.checkpoint import check_picture
 from llc.cli.problem_file import MODULE, load_problem
-from llc.estimators.show import show
-from llc.estimators.uncertainty import Mean
+from llc.estimators.show import with_error
 from llc.trajectories.result import Trajectory
 from llc.trajectories.trajectory import trajectory
 
@@ -127,11 +126,7 @@ def _show(result: Trajectory, *, as_json: bool, quiet: bool) -> None:
     for name in ("step", "λ̂", "change", "loss", "verdicts"):
         table.add_column(name, no_wrap=name != "verdicts")
     for row in result.rows:
-        change = _shown(row["difference"], row["difference_std_error"]) if row is not result.rows[0] else ""
-        value = _shown(row["llc"], row["std_error"])
+        change = with_error(row["difference"], row["difference_std_error"]) if row is not result.rows[0] else ""
+        value = with_error(row["llc"], row["std_error"])
         table.add_row(str(row["step"]), value, change, f"{row['loss']:.4g}", ", ".join(row["verdicts"]))
     Console().print(table)
-
-
-def _shown(value: float, error: float) -> str:
-    return show(Mean(value, error, 0.0, 0.0))

@@ -34,7 +34,7 @@ from llc.estimators.example_losses import (
 from llc.estimators.measure import Measure, mean_of, measure
 from llc.estimators.result import Estimate
 from llc.posterior.local_posterior import LocalPosterior
-from llc.posterior.masks import free_coordinates, resolve_mask
+from llc.posterior.masks import named_masks, resolve_mask
 from llc.problem import Problem
 
 
@@ -61,24 +61,13 @@ def refine(
     Raises:
         ValueError: before any sampling, a mask is none, or there is none; or as of `llc.estimate`.
     """
-    if not isinstance(masks, Mapping) and (isinstance(masks, str) or not all(isinstance(m, str) for m in masks)):
-        msg = f"masks={masks!r}; give a list of patterns, or a mapping of names to masks."
-        raise ValueError(msg)
-    masks = masks if isinstance(masks, Mapping) else {pattern: pattern for pattern in masks}
-    if not masks:
+    trees = named_masks(masks, params)
+    if not trees:
         msg = "masks is empty; give a list of patterns, or a mapping of names to masks."
         raise ValueError(msg)
     if "mask" in settings:
         msg = "mask is given apart from masks; put it among masks."
         raise ValueError(msg)
-    trees = {}
-    for name, mask in masks.items():
-        try:
-            trees[name] = resolve_mask(mask, params)
-            free_coordinates(trees[name], params)
-        except ValueError as error:
-            msg = f"masks[{name!r}]: {error}"
-            raise ValueError(msg) from error
     return {name: estimate(problem, params, mask=tree, **settings) for name, tree in trees.items()}
 
 

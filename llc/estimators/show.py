@@ -109,8 +109,13 @@ def show(mean: Uncertain) -> str:
     >>> show(Mean(1.23456, 0.0123, 400.0, 1.0))
     '1.235 ± 0.012'
     """
-    places = digits(mean.std_error)
-    return f"{mean.value:.{places}f} ± {mean.std_error:.{places}f}"
+    return with_error(mean.value, mean.std_error)
+
+
+def with_error(value: float, std_error: float) -> str:
+    """The same of two numbers."""
+    places = digits(std_error)
+    return f"{value:.{places}f} ± {std_error:.{places}f}"
 
 
 def html_table(caption: str, rows: Sequence[tuple[str, str]]) -> str:

@@ -18,7 +18,7 @@ from llc.posterior.blocks import over_blocks
 from llc.posterior.localization import Localization, Relative, resolve_localization
 from llc.posterior.masks import free_coordinates
 from llc.posterior.temperature import resolve_nbeta
-from llc.problem import Problem
+from llc.problem import Problem, over_examples
 
 DEFAULT_BATCH_SIZE = 128
 _BLOCK_ELEMENTS = 2**24  # intermediates that one block of a full-data pass may hold for one chain: 64 MiB of float32
@@ -226,8 +226,7 @@ def _center_losses(posterior: LocalPosterior) -> Float[Array, "n"]:
     size = posterior.block_size
     if size == posterior.n:
         return posterior.problem.losses(posterior.center, posterior.problem.data)
-    one = lambda example: posterior.problem.losses(posterior.center, jax.tree.map(lambda a: a[None], example))[0]
-    return jax.lax.map(one, posterior.problem.data, batch_size=size)
+    return over_examples(lambda batch: posterior.problem.losses(posterior.center, batch), posterior.problem.data, size)
 
 
 @eqx.filter_jit

@@ -1,6 +1,6 @@
 """What may move, by the paths of parameters or entry by entry (weight-refined coefficient, Wang et al. 2024)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import jax
@@ -53,6 +53,29 @@ def resolve_mask(mask: PyTree | str | Sequence[str], params: PyTree) -> PyTree:
     """
     several = isinstance(mask, list | tuple) and all(isinstance(item, str) for item in mask)
     return mask_matching(params, mask) if isinstance(mask, str) or several else mask
+
+
+def named_masks(masks: Mapping[str, PyTree] | Sequence[str], params: PyTree) -> dict[str, PyTree]:
+    """Several masks as trees, by their names; a pattern is its own.
+
+    >>> named_masks(["w*"], {"w1": 0.5, "b": 0.0})
+    {'w*': {'b': False, 'w1': True}}
+
+    Raises:
+        ValueError: they are no list of patterns or mapping, or one is no mask or frees nothing; it is named.
+    """
+    if not isinstance(masks, Mapping) and (isinstance(masks, str) or not all(isinstance(m, str) for m in masks)):
+        msg = f"masks={masks!r}; give a list of patterns, or a mapping of names to masks."
+        raise ValueError(msg)
+    trees = {}
+    for name, mask in (masks if isinstance(masks, Mapping) else {pattern: pattern for pattern in masks}).items():
+        try:
+            trees[name] = resolve_mask(mask, params)
+            free_coordinates(trees[name], params)
+        except ValueError as error:
+            msg = f"masks[{name!r}]: {error}"
+            raise ValueError(msg) from error
+    return trees
 
 
 def free_coordinates(mask: PyTree | str | Sequence[str], center: PyTree) -> tuple[Int[Array, "free"], ...]:

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from llc.estimators.diagnoses import Verdict, worst_first
-from llc.estimators.show import show
-from llc.estimators.uncertainty import Mean
+from llc.estimators.show import with_error
 from llc.report.draws import estimate_fold, settings_tables, verdict_cell
 from llc.report.figures import add_steps, picture
 from llc.report.page import Cell, Content, Element, element, number, section, table
@@ -128,7 +127,7 @@ def _transitions(found: Transitions) -> Element:
             number(change.step_before, f"{change.step_before} → {change.step_after}"),
             number(change.interval_low, f"{change.interval_low} to {change.interval_high}"),
             number(change.probability, f"{100 * change.probability:.0f} %"),
-            number(change.difference, show(Mean(change.difference, change.difference_std_error, 0.0, 0.0))),
+            number(change.difference, with_error(change.difference, change.difference_std_error)),
             number(change.loss_before, f"{change.loss_before:.4g} → {change.loss_after:.4g}"),
         ]
         for change in found.changes
@@ -137,7 +136,7 @@ def _transitions(found: Transitions) -> Element:
         [
             number(plateau.first_step, f"{plateau.first_step} to {plateau.last_step}"),
             number(plateau.num_checkpoints),
-            number(plateau.llc, show(Mean(plateau.llc, plateau.std_error, 0.0, 0.0))),
+            number(plateau.llc, with_error(plateau.llc, plateau.std_error)),
             number(plateau.loss),
         ]
         for plateau in found.plateaus
@@ -198,7 +197,7 @@ def _measured(row: dict[str, Any], value: str, error: str) -> Cell:
 
 
 def _pair(row: dict[str, Any], value: str, error: str) -> str:
-    return show(Mean(float(row[value]), float(row[error]), 0.0, 0.0))
+    return with_error(float(row[value]), float(row[error]))
 
 
 def _shown(row: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 from xarray import DataTree
@@ -15,7 +14,7 @@ from xarray import DataTree
 from llc.estimators.estimate import estimate
 from llc.kernels.tangent import ntk_coefficient
 from llc.own_truth import behavioral
-from llc.problem import Problem
+from llc.problem import Problem, over_examples
 
 _BATCH = 1024  # examples whose intermediates are held at a time
 REFINED = "refined"  # the group of the weight-refined coefficients
@@ -35,10 +34,10 @@ class Task(NamedTuple):
         return behavioral(self.problem, params) if self.behavioral else self.problem
 
 
-def measure(task: Task, step: int, params: PyTree, *, progress: bool = False) -> DataTree:
+def measure(task: Task, step: int, params: PyTree) -> DataTree:
     """The draws around one checkpoint; losses and bounds in the attrs, draws of refined coefficients in groups."""
     problem = task.problem_at(params)
-    draws = estimate(problem, params, progress=progress, **task.settings).draws
+    draws = estimate(problem, params, progress=False, **task.settings).draws
     draws.attrs |= {"step": step, "behavioral": int(task.behavioral)}
     draws.attrs["loss"] = _loss(task.problem, params, task.problem.data)
     if task.problem.test_data is not None:
@@ -62,8 +61,7 @@ def _loss(problem: Problem, params: PyTree, data: PyTree) -> float:
 
 @eqx.filter_jit
 def _losses(problem: Problem, params: PyTree, data: PyTree) -> Float[Array, "examples"]:
-    one = lambda example: problem.losses(params, jax.tree.map(lambda leaf: leaf[None], example))[0]
-    return jax.lax.map(one, data, batch_size=_BATCH)
+    return over_examples(lambda batch: problem.losses(params, batch), data, _BATCH)
 
 
 class Parcel(NamedTuple):

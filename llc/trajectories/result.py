@@ -14,7 +14,7 @@ from llc.estimators.diagnoses import Verdict
 from llc.estimators.difference import difference
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.estimators.result import Estimate
-from llc.estimators.show import plain, show
+from llc.estimators.show import plain, with_error
 from llc.estimators.uncertainty import Mean
 from llc.trajectories.measure import REFINED
 from llc.trajectories.store import Store
@@ -99,11 +99,9 @@ class Trajectory:
             settings: of `llc.trajectories.transitions.find_transitions`.
         """
         frame = self.to_dataframe()
-        steps, llc, *others = (
-            frame[name].to_numpy(float) for name in ("step", "llc", "std_error", "loss", "difference_std_error")
-        )
+        columns = ("step", "llc", "std_error", "loss", "difference_std_error")
+        steps, llc, std_error, loss, difference_std_error = (frame[name].to_numpy(float) for name in columns)
         outside = np.array([Verdict.OUTSIDE in verdicts for verdicts in frame["verdicts"]])
-        std_error, loss, difference_std_error = others
         return find_transitions(
             steps,
             np.where(outside, np.nan, llc),
@@ -206,4 +204,4 @@ def _row(step: int, estimate: Estimate, before: Estimate | None) -> dict[str, An
 
 
 def _ends(row: dict[str, Any]) -> str:
-    return show(Mean(row["llc"], row["std_error"], row["ess"], row["rhat"]))
+    return with_error(row["llc"], row["std_error"])

@@ -121,11 +121,9 @@ def _sources(checkpoints: Any, template: PyTree | None, scratch: Path) -> tuple[
             "paths, llc.checkpoints.Checkpoint or pairs (step, params)."
         )
         raise ValueError(msg)
-    sources = [_source(item, template) for item in checkpoints] if not isinstance(checkpoints, Iterator) else []
-    if isinstance(checkpoints, Iterator):
-        for item in checkpoints:
-            sources.append(_kept(_source(item, template), scratch))
-    return sources, {}
+    once = isinstance(checkpoints, Iterator)
+    sources = (_source(item, template) for item in checkpoints)
+    return [_kept(source, scratch) if once else source for source in sources], {}
 
 
 def _source(item: Any, template: PyTree | None) -> Source:

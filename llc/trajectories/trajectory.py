@@ -12,7 +12,7 @@ from llc.draws.progress import progress_bar
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.localization import Localization, Relative
-from llc.posterior.masks import free_coordinates, resolve_mask
+from llc.posterior.masks import named_masks, resolve_mask
 from llc.problem import Problem
 from llc.samplers.kernel import Kernel
 from llc.trajectories import fingerprint
@@ -115,7 +115,7 @@ def trajectory(
     with tempfile.TemporaryDirectory(prefix="llc-checkpoints-") as scratch:
         found, skipped = survey(checkpoints, template, Path(scratch))
         params = _fitting(problem, found[0])
-        masks = _resolved(refine, params)
+        masks = named_masks(refine, params)
         task = Task(problem, {**asked, "mask": resolve_mask(mask, params)}, behavioral, masks, ntk)
         about = fingerprint.combined(
             fingerprint.of_problem(problem, params), fingerprint.of_settings((task.settings, behavioral, masks, ntk))
@@ -149,15 +149,6 @@ def _fitting(problem: Problem, seen: Seen) -> PyTree:
         msg = f"{seen.source.name}: {error}"
         raise ValueError(msg) from error
     return params
-
-
-def _resolved(refine: Mapping[str, PyTree] | Sequence[str], params: PyTree) -> dict[str, PyTree]:
-    """The masks of refined coefficients as trees, checked before any sampling."""
-    named = dict(refine) if isinstance(refine, Mapping) else {pattern: pattern for pattern in refine}
-    masks = {name: resolve_mask(mask, params) for name, mask in named.items()}
-    for mask in masks.values():
-        free_coordinates(mask, params)
-    return masks
 
 
 def _pilots(found: Sequence[Seen], index: dict[str, Any] | None, about: str) -> list[Seen]:
