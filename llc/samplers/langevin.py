@@ -3,13 +3,13 @@
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from llc.posterior.gradients import Anchor, LossEstimate, check_gradient, estimate_loss, first_anchor
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel, virial
+from llc.samplers.noise import standard_normal
 
 
 class StochasticGradientKernel(Kernel):
@@ -87,4 +87,4 @@ def langevin_move(
 ) -> Float[Array, "d"]:
     """v − ε/2 G ∇U + √(εG) ξ."""
     step = step_size * preconditioner
-    return v - 0.5 * step * gradient + jnp.sqrt(step) * jax.random.normal(rng_key, v.shape, v.dtype)
+    return v - 0.5 * step * gradient + jnp.sqrt(step) * standard_normal(rng_key, v)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.momentum import MomentumKernel, MomentumState
+from llc.samplers.noise import standard_normal
 
 
 class SGHMC(MomentumKernel):
@@ -37,7 +38,7 @@ class SGHMC(MomentumKernel):
         v, h, friction = state.position, self.known_step_size(), self.friction
         rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
         push = self.push(posterior, state, batch_key)
-        noise = jnp.sqrt(2 * h * friction) * jax.random.normal(noise_key, v.shape, v.dtype)
+        noise = jnp.sqrt(2 * h * friction) * standard_normal(noise_key, v)
         p = (1 - h * friction) * state.momentum - h * push.force + noise
         v = v + h * push.scale * p
         return MomentumState(v, *push.record, p, push.preconditioner, push.warmup_left, rng_key)

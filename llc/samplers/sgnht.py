@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int
 from llc.posterior.gradients import Anchor
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.momentum import MomentumKernel, MomentumState
+from llc.samplers.noise import standard_normal
 from llc.samplers.preconditioner import Preconditioner
 
 
@@ -75,7 +76,7 @@ class SGNHT(MomentumKernel):
         p = state.momentum - h * push.force
         v = v + 0.5 * h * push.scale * p
         friction = state.friction + 0.5 * h * (jnp.square(p) - 1)
-        noise = jnp.sqrt(self.friction * _decay_over(2 * h, friction)) * jax.random.normal(noise_key, v.shape, v.dtype)
+        noise = jnp.sqrt(self.friction * _decay_over(2 * h, friction)) * standard_normal(noise_key, v)
         p = jnp.exp(-h * friction) * p + noise
         friction = friction + 0.5 * h * (jnp.square(p) - 1)
         v = v + 0.5 * h * push.scale * p

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.momentum import MomentumKernel, MomentumState
+from llc.samplers.noise import standard_normal
 
 
 class UnderdampedLangevin(MomentumKernel):
@@ -44,6 +45,6 @@ class UnderdampedLangevin(MomentumKernel):
         p = state.momentum - h * push.force
         v = v + 0.5 * h * push.scale * p
         spread = jnp.sqrt(-jnp.expm1(-2 * h * self.friction))
-        p = jnp.exp(-h * self.friction) * p + spread * jax.random.normal(noise_key, v.shape, v.dtype)
+        p = jnp.exp(-h * self.friction) * p + spread * standard_normal(noise_key, v)
         v = v + 0.5 * h * push.scale * p
         return MomentumState(v, *push.record, p, push.preconditioner, push.warmup_left, rng_key)
