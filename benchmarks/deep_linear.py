@@ -1,12 +1,14 @@
 """Deep linear networks by the protocol of Lau et al. (arXiv:2308.12108) and Furman & Lau (arXiv:2402.03698).
 
-Networks of random depth and widths, noise-free targets, x ~ U(−10, 10), n = 1e5, γ = 1, nβ = n / log n. The centres are
-aligned: each layer has the rank of the product, so that Aoyagi's coefficient is that of the point (elsewhere it is only
-a lower bound). Each net is estimated by default settings, and by the peers' own: one chain of SGLD, ε = 5e-7, batches
-of 500, 10,000 steps of which the first 9 in 10 are thrown away, the loss of a step's batch recorded.
+Networks of random depth and widths, noise-free targets, x ~ U(−10, 10), n = 1e5 or 1e6, γ = 1, nβ = n / log n. The
+centres are aligned: each layer has the rank of the product, so that Aoyagi's coefficient is that of the point
+(elsewhere it is only a lower bound). Each net is estimated by default settings, and by the peers' own: one chain of
+SGLD at their ε, batches of 500, of whose steps the first 9 in 10 are thrown away, the loss of a step's batch recorded.
 
-    python benchmarks/deep_linear.py 1K --nets 50          # layers 2 to 5, widths 5 to 50
-    python benchmarks/deep_linear.py 10K --nets 50         # layers 2 to 10, widths 5 to 100
+    python benchmarks/deep_linear.py 1K --nets 50             # layers 2 to 5, widths 5 to 50
+    python benchmarks/deep_linear.py 10K --nets 50            # layers 2 to 10, widths 5 to 100
+    python benchmarks/deep_linear.py 100K --nets 8 --peers 0  # layers 2 to 10, widths 50 to 500, n = 1e6
+    python benchmarks/deep_linear.py 1M --nets 8 --peers 0    # layers 2 to 20, widths 100 to 1000: 8 GB of data
     python benchmarks/deep_linear.py table deep_linear.jsonl --picture deep_linear.png
 
 Results are appended to a file as they come; a run that was stopped goes on where it ended.
@@ -15,25 +17,46 @@ Results are appended to a file as they come; a run that was stopped goes on wher
 import argparse
 import json
 import math
+import resource
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import llc
+from llc.plots.colors import IN_ORDER, MARKERS
+from llc.problem import over_examples
 from llc.zoo.deep_linear import deep_linear_coefficient, linear_network
 
-CLASSES = {"1K": ((2, 5), (5, 50)), "10K": ((2, 10), (5, 100))}
-N, GAMMA = 100_000, 1.0
-PEER = {"step_size": 5e-7, "steps": 10_000, "batch_size": 500, "burn_in": 0.9}
+
+class Class(NamedTuple):
+    """Ranges of a net's layers and widths, examples, and the peers' ε and steps."""
+
+    layers: tuple[int, int]
+    widths: tuple[int, int]
+    n: int
+    step_size: float
+    steps: int
+
+
+CLASSES = {
+    "1K": Class((2, 5), (5, 50), 100_000, 5e-7, 10_000),
+    "10K": Class((2, 10), (5, 100), 100_000, 5e-7, 10_000),
+    "100K": Class((2, 10), (50, 500), 1_000_000, 1e-7, 50_000),
+    "1M": Class((2, 20), (100, 1000), 1_000_000, 5e-8, 50_000),
+}
+GAMMA, PEER_BATCH = 1.0, 500
+BLOCK = 10_000  # examples whose targets are made at a time
 
 
 def make_network(name: str, seed: int) -> tuple[list, list, int]:
     """Widths, aligned weights and rank of a random net: layers Q_{l+1} diag(s_l) Q_l with s_l of a Glorot matrix."""
-    (fewest, most), (narrowest, widest) = CLASSES[name]
+    (fewest, most), (narrowest, widest) = CLASSES[name].layers, CLASSES[name].widths
     rng = np.random.default_rng([seed, *name.encode()])
     widths = rng.integers(narrowest, widest + 1, rng.integers(fewest, most + 1) + 1).tolist()
     rank = int(rng.integers(0, min(widths) + 1))
@@ -45,20 +68,23 @@ def make_network(name: str, seed: int) -> tuple[list, list, int]:
     return widths, weights, rank
 
 
-def measure(name: str, out: Path, nets: int, peers: int, part: int, parts: int) -> None:
+def measure(name: str, out: Path, *, nets: int, peers: int, part: int, parts: int, evaluations: float | None) -> None:
     """Estimate every net that the file does not hold yet."""
-    held = {r["seed"] for r in map(json.loads, out.read_text().splitlines())} if out.exists() else set()
+    lines = out.read_text().splitlines() if out.exists() else []
+    held = {record["seed"] for record in map(json.loads, lines) if record["class"] == name}
     for seed in range(part, nets, parts):
         if seed in held:
             continue
+        jax.clear_caches()  # every net has other shapes
         widths, weights, rank = make_network(name, seed)
         exact, multiplicity = deep_linear_coefficient(widths, rank)
-        inputs = jax.random.uniform(jax.random.key(seed), (N, widths[0]), minval=-10, maxval=10)
-        problem = llc.Problem.supervised(linear_network, llc.Gaussian(), inputs, linear_network(weights, inputs))
+        inputs = jax.random.uniform(jax.random.key(seed), (CLASSES[name].n, widths[0]), minval=-10, maxval=10)
+        targets = over_examples(partial(linear_network, weights), inputs, BLOCK)
+        problem = llc.Problem.supervised(linear_network, llc.Gaussian(), inputs, targets)
         begun = time.time()
-        ours = llc.estimate(problem, weights, localization=GAMMA, rng_key=seed, progress=False)
+        budget = {"max_gradient_evaluations": evaluations, "progress": False}
+        ours = llc.estimate(problem, weights, localization=GAMMA, rng_key=seed, **budget)
         seconds = time.time() - begun
-        settings = ours.settings
         record = {
             "class": name,
             "seed": seed,
@@ -73,15 +99,17 @@ def measure(name: str, out: Path, nets: int, peers: int, part: int, parts: int) 
             "rhat": ours.rhat,
             "virial": ours.virial_ratio.value,
             "verdicts": [str(verdict) for verdict in ours.verdicts],
-            "kernel": settings["kernel"],
-            "gradients": float(ours.draws.sample_stats.gradient_evaluations.mean())
-            * (settings["num_draws"] + settings["num_warmup"])
-            * settings["num_chains"],
+            "kernel": ours.settings["kernel"],
+            "gradients": gradients(ours),
             "seconds": seconds,
+            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
         begun = time.time()
         if seed < peers:
-            record |= {"peer": peer_estimate(problem, weights, seed), "peer_seconds": time.time() - begun}
+            record |= {
+                "peer": peer_estimate(CLASSES[name], problem, weights, seed),
+                "peer_seconds": time.time() - begun,
+            }
         with out.open("a") as file:
             file.write(json.dumps(record) + "\n")
         print(
@@ -91,22 +119,21 @@ def measure(name: str, out: Path, nets: int, peers: int, part: int, parts: int) 
         )
 
 
-def peer_estimate(problem: llc.Problem, weights: list, seed: int) -> float:
+def gradients(estimate: llc.Estimate) -> float:
+    """Gradients of one example that it took, warm-up included."""
+    draws, settings = estimate.draws, estimate.settings
+    evaluations = draws.sample_stats.gradient_evaluations.to_numpy()  # of a step, a mean over those of a draw
+    steps = settings["num_draws"] * settings["thinning"]
+    warmup = settings.get("warmup_steps", settings["num_warmup"] * settings["thinning"])
+    return float(np.nanmean(evaluations)) * (steps + warmup) * evaluations.size / settings["num_draws"]
+
+
+def peer_estimate(protocol: Class, problem: llc.Problem, weights: list, seed: int) -> float:
     """λ̂ by the peers' settings, NaN where the chain diverged."""
-    posterior = llc.LocalPosterior(problem, weights, localization=GAMMA, batch_size=PEER["batch_size"])
-    kernel = llc.samplers.SGLD(PEER["step_size"] * GAMMA, gradient="minibatch")
-    steps, thinning = PEER["steps"], 1000
-    burn_in = round(PEER["burn_in"] * steps)
-    draws = llc.draw(
-        kernel,
-        posterior,
-        seed,
-        num_chains=1,
-        num_warmup=burn_in // thinning,
-        num_draws=(steps - burn_in) // thinning,
-        thinning=thinning,
-        progress=False,
-    )
+    posterior = llc.LocalPosterior(problem, weights, localization=GAMMA, batch_size=PEER_BATCH)
+    kernel = llc.samplers.SGLD(protocol.step_size * GAMMA, gradient="minibatch")
+    counts = {"num_chains": 1, "num_warmup": 9, "num_draws": 1, "thinning": protocol.steps // 10}
+    draws = llc.draw(kernel, posterior, seed, progress=False, **counts)
     return float(posterior.nbeta * draws.sample_stats.loss_difference.mean())
 
 
@@ -127,15 +154,18 @@ def table(path: Path, picture: Path | None) -> None:
     """A Markdown table by class, and λ̂ against λ."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
     print(
-        "| class | nets | by | median error | 95 % quantile | within 30 % | within 15 % | mean | no number | median s |"
+        "| class | nets | by | median error | 95 % quantile | within 30 % | within 15 % | mean | no number | "
+        "median s | median gradients |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in CLASSES:
         for key, who, clock in (("ours", "defaults", "seconds"), ("peer", "peers' settings", "peer_seconds")):
             rows = [record for record in records if record["class"] == name and key in record]
             if rows:
                 seconds = np.median([row[clock] for row in rows])
-                print(f"| {name} | {len(rows)} | {who} | {summary(rows, key)} | {seconds:.0f} |")
+                peers = PEER_BATCH * CLASSES[name].steps
+                cost = np.median([row["gradients"] for row in rows]) if key == "ours" else peers
+                print(f"| {name} | {len(rows)} | {who} | {summary(rows, key)} | {seconds:.0f} | {cost:.1e} |")
     if picture is not None:
         draw_picture(records, picture)
 
@@ -145,9 +175,10 @@ def draw_picture(records: list[dict], path: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.5), sharex=True, sharey=True, layout="constrained")
     for ax, key, title in zip(axes, ("ours", "peer"), ("llc, default settings", "the peers' settings"), strict=True):
-        for name, color in zip(CLASSES, ("#0072B2", "#D55E00"), strict=True):
+        for name, color, marker in zip(CLASSES, IN_ORDER, MARKERS, strict=False):
             rows = [r for r in records if r["class"] == name and r["exact"] > 0 and key in r]
-            ax.scatter([r["exact"] for r in rows], [r[key] for r in rows], s=14, color=color, label=f"class {name}")
+            points = [r["exact"] for r in rows], [r[key] for r in rows]
+            ax.scatter(*points, s=14, color=color, marker=marker, label=f"class {name}")
         line = np.array([1, 1.2 * max(r["exact"] for r in records)])
         ax.plot(line, line, color="black", linewidth=0.8)
         ax.fill_between(line, 0.7 * line, 1.3 * line, color="0.9", zorder=0)
@@ -166,12 +197,14 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=50, help="nets that the peers' settings are run on too")
     parser.add_argument("--part", type=int, default=0, help="which part of the nets, for several processes")
     parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--evaluations", type=float, help="budget of a net in gradients of one example; the default's")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     if arguments.what == "table":
         table(arguments.path, arguments.picture)
         return
-    measure(arguments.what, arguments.path, arguments.nets, arguments.peers, arguments.part, arguments.parts)
+    counts = {name: getattr(arguments, name) for name in ("nets", "peers", "part", "parts", "evaluations")}
+    measure(arguments.what, arguments.path, **counts)
 
 
 if __name__ == "__main__":

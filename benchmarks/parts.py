@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
+from llc import fingerprint
 from llc.estimators import calibration, estimate
-from llc.trajectories import fingerprint, measure, sources, trajectory
+from llc.trajectories import measure, sources, trajectory
 from llc.trajectories.store import Store
 
 PARTS = [  # what is wrapped, and the name of its time

@@ -1,4 +1,4 @@
-"""The peer's half of `speed.py`: devinterp's SGLD on the same problem; runs in the peer's own environment.
+"""The peer's half of `speed/peer.py`: devinterp's SGLD on the same problem; runs in the peer's own environment.
 
 Reads one JSON request a line, {"configuration": name, "steps": count}, and answers each with one JSON line.
 """
@@ -93,7 +93,7 @@ def run(problem: dict[str, np.ndarray], settings: dict, configuration: str, step
     )
     chains, model = settings["chains"], network(problem)
     clock = Clock(chains, steps)
-    begun = time.perf_counter()
+    begun = time.perf_counter(), processors()
     sample(
         model,
         loader,
@@ -108,10 +108,16 @@ def run(problem: dict[str, np.ndarray], settings: dict, configuration: str, step
         seed=0,
         verbose=False,
     )
-    whole = (time.perf_counter() - begun) / (chains * steps)
+    ended = time.perf_counter(), processors()
+    wall, cpu = ((end - begin) / (chains * steps) for begin, end in zip(begun, ended, strict=True))
     spans = clock.times[:, -1] - clock.times[:, 0]
     step = spans.mean().item() / (steps - 1) / min(cores, chains)
-    return {"step": step, "whole": whole, "loss": clock.losses.mean().item()}
+    return {"step": step, "wall": wall, "cpu": cpu, "loss": clock.losses.mean().item()}
+
+
+def processors() -> float:
+    """Seconds that this process and the workers it has waited for spent on processors."""
+    return sum(os.times()[:4])
 
 
 def main() -> None:

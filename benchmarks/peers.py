@@ -10,6 +10,8 @@ import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+DEVINTERP = ("devinterp==1.3.2", "torch==2.13.0")
+
 
 def peer_python(folder: Path, packages: Sequence[str]) -> str:
     """The interpreter of an environment with the peer, made where it is absent."""

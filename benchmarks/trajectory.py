@@ -3,7 +3,7 @@
     python benchmarks/trajectory.py resume      # SIGKILL at random moments, of the run and of a Dask cluster's workers
     python benchmarks/trajectory.py overhead    # 100 checkpoints of 85,002 weights: sampling against everything else
     python benchmarks/trajectory.py memory      # peak of resident memory over checkpoints and over draws
-    python benchmarks/trajectory.py peer --peer-python PATH      # or --environment FOLDER, as for speed.py
+    python benchmarks/trajectory.py peer --peer-python PATH      # or --environment FOLDER, as for speed
 
 All networks are trained on scikit-learn's digits, n = 1500, by full-data Adam; their checkpoints lie on disk. A run is
 a process of its own, timed from the call of `llc.trajectory` to its end: imports are left out, compilation is not.
@@ -28,8 +28,7 @@ from typing import Any
 import jax
 import numpy as np
 from parts import COMPILATION, REST, Clock
-from peers import ask, cpu_model, peer_python, summary
-from speed import PEER
+from peers import DEVINTERP, ask, cpu_model, peer_python, summary
 
 import llc
 from llc.digits import digits_problem, initialize, train
@@ -218,6 +217,9 @@ def kill_workers(folder: Path, given: dict[str, Any], left: Left, kills: int) ->
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
         Client(cluster) as client,
     ):
+        cluster.adapt(
+            minimum=2, maximum=2, interval="500 ms"
+        )  # its nannies give up on workers that die while they start
         run(folder / "dask-first")
         begun = time.perf_counter()
         run(folder / "dask-whole")
@@ -289,7 +291,7 @@ def peer(options: argparse.Namespace) -> None:
     """Both over the same checkpoints, in turn."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        python = options.peer_python or peer_python(options.environment or folder / "environment", PEER)
+        python = options.peer_python or peer_python(options.environment or folder / "environment", DEVINTERP)
         compare(python, folder, options)
 
 
