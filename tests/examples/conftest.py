@@ -17,7 +17,7 @@ def run_example(tmp_path, tmp_path_factory):
         assert "assert abs(value - expected) <= tolerance" in path.read_text(encoding="utf-8")
         # some examples compile the same programs
         programs = str(tmp_path_factory.getbasetemp().parent / "programs")
-        environment = os.environ | {"MPLBACKEND": "Agg", "JAX_COMPILATION_CACHE_DIR": programs}
+        environment = os.environ | {"MPLBACKEND": "Agg", "JAX_COMPILATION_CACHE_DIR": programs, "XLA_FLAGS": ""}
         command = [sys.executable, "-W", "error", path]
         ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
