@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llc import checkpoints, kernels, samplers, zoo
+    from llc.batches import from_batches
     from llc.checkpoints.recorder import Recorder
     from llc.comparators.compare import compare
     from llc.comparators.comparison import Comparison, Comparisons
-    from llc.draws.draw import draw
+    from llc.draws.draw import draw, memory
+    from llc.draws.memory import Memory, OutOfMemory
     from llc.estimators.calibrate import Calibration, calibrate
     from llc.estimators.estimate import estimate
     from llc.estimators.evidence import free_energy, waic, wbic
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from llc.own_truth import behavioral
     from llc.posterior.local_posterior import LocalPosterior
     from llc.posterior.localization import PerLeaf, Relative
+    from llc.posterior.rematerialize import rematerialized
+    from llc.precision import mixed_precision
     from llc.problem import Bernoulli, Categorical, Gaussian, Problem
     from llc.trajectories.result import Trajectory
     from llc.trajectories.trajectory import trajectory
@@ -37,6 +41,9 @@ _HOMES = {
     "Gaussian": "llc.problem",
     "Categorical": "llc.problem",
     "Bernoulli": "llc.problem",
+    "from_batches": "llc.batches",
+    "mixed_precision": "llc.precision",
+    "rematerialized": "llc.posterior.rematerialize",
     "checkpoints": "",
     "Recorder": "llc.checkpoints.recorder",
     "zoo": "",
@@ -46,6 +53,9 @@ _HOMES = {
     "PerLeaf": "llc.posterior.localization",
     "samplers": "",
     "draw": "llc.draws.draw",
+    "memory": "llc.draws.draw",
+    "Memory": "llc.draws.memory",
+    "OutOfMemory": "llc.draws.memory",
     "estimate": "llc.estimators.estimate",
     "Estimate": "llc.estimators.result",
     "calibrate": "llc.estimators.calibrate",
@@ -84,6 +94,8 @@ __all__ = [
     "Gaussian",
     "LocalPosterior",
     "Measure",
+    "Memory",
+    "OutOfMemory",
     "PerLeaf",
     "Problem",
     "Recorder",
@@ -98,11 +110,15 @@ __all__ = [
     "estimate",
     "free_energy",
     "free_energy_from",
+    "from_batches",
     "kernels",
     "learning_coefficient",
+    "memory",
+    "mixed_precision",
     "multiplicity_from",
     "per_example_losses",
     "refine",
+    "rematerialized",
     "restricted_to_data",
     "samplers",
     "slope_from",

@@ -43,14 +43,14 @@ def behavioral(problem: Problem, params: PyTree) -> Problem:
         params: the checkpoint w*.
 
     Raises:
-        ValueError: the problem is a bare loss, or its likelihood is another.
+        ValueError: the problem is a bare loss, its likelihood is another, or its data are off the device.
     """
     if problem.apply_fn is None:
         msg = "a behavioural problem needs the network's outputs; build the problem with Problem.supervised."
         raise ValueError(msg)
     problem.check(params)
     likelihood, predict = _own_truth(problem.likelihood)
-    inputs, _ = problem.data
+    inputs, _ = problem.in_memory("a behavioural problem")
     return Problem.supervised(problem.apply_fn, likelihood, inputs, predict(_outputs(problem, params)))
 
 

@@ -8,7 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree, Shaped
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree, Shaped
+
+from llc.data.off_device import OffDevice, placed
 
 
 @runtime_checkable
@@ -92,7 +95,10 @@ class Problem(eqx.Module):
 
     Args:
         loss_fn: `loss_fn(params, batch)` gives each example's negative log-likelihood in nats, one number an example.
-        data: a pytree of arrays that share a leading axis of length n.
+        data: a pytree of arrays that share a leading axis of length n. Where a leaf is `np.memmap`, zarr, HDF5 or a
+            source of records (Grain, PyTorch), all stay off the device and are read a batch at a time: data may be
+            larger than memory. What is no such source, `llc.from_batches` writes into files that are. Files opened
+            for reading only, and zarr in a folder, have their losses at w* remembered on disk.
         test_data: the same, held out; estimates never touch it.
 
     Raises:
@@ -105,8 +111,8 @@ class Problem(eqx.Module):
 
     def __init__(self, loss_fn: Callable[[Any, Any], Any], data: PyTree, *, test_data: PyTree | None = None) -> None:
         self.loss_fn = loss_fn
-        self.data = jax.tree.map(jnp.asarray, data)
-        self.test_data = None if test_data is None else jax.tree.map(jnp.asarray, test_data)
+        self.data = placed(data)
+        self.test_data = None if test_data is None else placed(test_data)
         _check_lengths("data", self.data)
         if self.test_data is not None:
             _check_lengths("test_data", self.test_data)
@@ -135,21 +141,47 @@ class Problem(eqx.Module):
     @property
     def n(self) -> int:
         """The number of examples."""
-        return jax.tree.leaves(self.data)[0].shape[0]
+        return len(self.data) if isinstance(self.data, OffDevice) else jax.tree.leaves(self.data)[0].shape[0]
 
     @property
     def apply_fn(self) -> Callable[[Any, Any], Any] | None:
         """The network, where the problem knows it."""
-        return self.loss_fn.apply_fn if isinstance(self.loss_fn, SupervisedLoss) else None
+        return getattr(self.loss_fn, "apply_fn", None)
 
     @property
     def likelihood(self) -> Likelihood | None:
         """The likelihood, where the problem knows it."""
-        return self.loss_fn.likelihood if isinstance(self.loss_fn, SupervisedLoss) else None
+        return getattr(self.loss_fn, "likelihood", None)
 
     def losses(self, params: PyTree, batch: PyTree) -> Float[Array, "batch"]:
         """ℓ_i(params) of each example of a batch, in nats."""
         return self.loss_fn(params, batch)
+
+    def take(self, indices: Int[Array | np.ndarray, "..."]) -> PyTree[Shaped[Array, "..."]]:
+        """The examples of these numbers."""
+        if isinstance(self.data, OffDevice):
+            return self.data.take(indices)
+        return jax.tree.map(lambda leaf: leaf[indices], self.data)
+
+    def shapes(self, count: int) -> PyTree[jax.ShapeDtypeStruct]:
+        """What so many examples look like."""
+        if isinstance(self.data, OffDevice):
+            return self.data.shapes(count)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), self.data)
+
+    def in_memory(self, purpose: str) -> PyTree[Shaped[Array, "n ..."]]:
+        """The data, for what needs all of them on the device.
+
+        Raises:
+            ValueError: they are off the device.
+        """
+        if isinstance(self.data, OffDevice):
+            msg = (
+                f"{purpose} needs the data in memory, and these {self.n} examples are read from where they lie; "
+                "give a problem of np.asarray of some of them."
+            )
+            raise ValueError(msg)
+        return self.data
 
     def check(self, params: PyTree) -> None:
         """Refuse params, or a loss on them, that no estimate could be made of; costs no arithmetic.
@@ -160,7 +192,7 @@ class Problem(eqx.Module):
         """
         _check_params(params)
         try:
-            shape = jax.eval_shape(self.loss_fn, params, self.data)
+            shape = jax.eval_shape(self.loss_fn, params, self.shapes(self.n))
         except Exception as error:
             message = str(error).strip().split("\n")[0] or "no message"
             paths = ", ".join(f"{name}{jnp.shape(leaf)}" for name, leaf in named_leaves(params))
@@ -184,9 +216,8 @@ class Problem(eqx.Module):
     def _check_batches(self, params: PyTree) -> None:
         """Refuse a loss that knows only batches of all the data."""
         for size in {1, 2, 3} - {self.n}:
-            batch = jax.tree.map(lambda a, size=size: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), self.data)
             try:
-                shape = jax.eval_shape(self.loss_fn, params, batch).shape
+                shape = jax.eval_shape(self.loss_fn, params, self.shapes(size)).shape
             except Exception as error:
                 shape = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
             if shape != (size,):
@@ -203,6 +234,8 @@ def over_examples(f: Callable[[PyTree], Any], data: PyTree, batch_size: int) -> 
     def one(example: PyTree) -> Any:
         return jax.tree.map(lambda leaf: leaf[0], f(jax.tree.map(lambda leaf: leaf[None], example)))
 
+    if isinstance(data, OffDevice):
+        return jax.lax.map(lambda number: one(data.take(number)), jnp.arange(len(data)), batch_size=batch_size)
     return jax.lax.map(one, data, batch_size=batch_size)
 
 
@@ -213,7 +246,7 @@ def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
 
 
 def _check_lengths(name: str, data: PyTree) -> None:
-    leaves = named_leaves(data)
+    leaves = named_leaves(data.columns if isinstance(data, OffDevice) else data)
     if not leaves:
         msg = f"{name} holds no arrays; give a pytree of arrays with one leading axis of length n."
         raise ValueError(msg)

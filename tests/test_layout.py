@@ -8,7 +8,11 @@ import pytest
 import llc
 
 ROOMS = [
+    "cache",
+    "data",
     "problem",
+    "precision",
+    "fingerprint",
     "own_truth",
     "checkpoints",
     "zoo",
@@ -16,6 +20,7 @@ ROOMS = [
     "posterior",
     "samplers",
     "draws",
+    "batches",
     "plots",
     "estimators",
     "kernels",

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from llc.cache import cache_folder
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -288,12 +290,11 @@ def zoo(
 
 def main() -> None:
     """Run the command; what the user can mend is one line on standard error and exit status 2."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "llc" / "jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder("jax")))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # small programs are many
     try:
         app(prog_name="llcoef")
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, MemoryError) as error:
         line = " ".join(str(error).split())
         print(f"llcoef: {line or type(error).__name__}", file=sys.stderr)
         sys.exit(2)

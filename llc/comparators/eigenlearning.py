@@ -6,6 +6,7 @@ import numpy as np
 
 from llc.comparators.measurements import Measurements
 from llc.comparators.row import Result, row
+from llc.data.off_device import whole
 from llc.kernels.eigenlearning import eigenlearning
 from llc.kernels.empirical import empirical_ntk
 from llc.problem import Gaussian
@@ -27,7 +28,8 @@ def generalization(at: Measurements) -> Result:
     if at.problem.test_data is None:
         msg = "needs held-out inputs: Problem.supervised(..., test=(inputs, targets))"
         raise ValueError(msg)
-    inputs, targets = jax.tree.map(lambda *parts: jnp.concatenate(parts), at.problem.data, at.problem.test_data)
+    known = at.problem.in_memory("the Gram matrix")
+    inputs, targets = jax.tree.map(lambda *parts: jnp.concatenate(parts), known, whole(at.problem.test_data))
     points = len(targets)
     if points > _MAX_POINTS:
         msg = f"{points} inputs make too large a Gram matrix; up to {_MAX_POINTS} are decomposed"

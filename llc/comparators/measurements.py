@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 from xarray import DataTree
 
-from llc.draws.draw import as_key
+from llc.data.off_device import whole
+from llc.draws.keys import as_key
 from llc.estimators import evidence
 from llc.estimators.estimate import estimate
 from llc.estimators.example_losses import per_example_losses
@@ -67,7 +68,7 @@ class Measurements:
     @cached_property
     def test_losses(self) -> Float[np.ndarray, "examples"]:
         """ℓ at w* of each test example, in nats."""
-        return np.asarray(self._held_out.losses(self.params, self._held_out.data), np.float64)
+        return np.asarray(self._held_out.losses(self.params, whole(self._held_out.data)), np.float64)
 
     @cached_property
     def test_losses_of_draws(self) -> Float[np.ndarray, "draws examples"]:

@@ -9,11 +9,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from arviz_base import from_dict
 from xarray import DataTree
 
 from llc.draws.observables import Observables
 from llc.draws.weights import variable_name
+from llc.posterior.devices import to_host
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import named_leaves
 from llc.samplers.kernel import Kernel
@@ -42,6 +42,8 @@ def to_datatree(
 
     Dimensions are (chain, draw), with `step_size` in front where the kernel's step size is a ladder.
     """
+    from arviz_base import from_dict  # takes a while, which sampling need not wait for
+
     ladder = np.ndim(kernel.step_size) == 1 if kernel.step_size is not None else False
     sample_dims = ["step_size", "chain", "draw"] if ladder else ["chain", "draw"]
     leaves = [name for name, _ in named_leaves(posterior.center)]
@@ -82,7 +84,7 @@ def _statistics(record: Observables, posterior: LocalPosterior, ladder: bool) ->
 def _weights(positions: np.ndarray, posterior: LocalPosterior, ladder: bool) -> dict[str, np.ndarray]:
     over_draws = eqx.filter_jit(eqx.filter_vmap(LocalPosterior.params, in_axes=(None, 0)))
     params = over_draws(posterior, positions.reshape(-1, positions.shape[-1]))
-    shaped = lambda leaf: np.asarray(leaf).reshape(*positions.shape[:-1], *leaf.shape[1:])
+    shaped = lambda leaf: to_host(leaf).reshape(*positions.shape[:-1], *leaf.shape[1:])
     weights = {variable_name(name): shaped(leaf) for name, leaf in named_leaves(params)}
     return weights if ladder else {name: values[0] for name, values in weights.items()}
 

@@ -34,10 +34,14 @@ def check_destination(path: str | Path) -> Path:
 def save(draws: DataTree, path: str | Path) -> Path:
     """Save draws as netCDF (`.nc`) or zarr (`.zarr`): what stood there before is replaced only by a whole file.
 
+    Of processes that drew together, the first saves.
+
     Raises:
         ValueError: the path is not one that draws can be saved to.
     """
     path = check_destination(path)
+    if draws.attrs.get("processes", 1) > 1 and not _first_process():
+        return path
     with tempfile.TemporaryDirectory(prefix=".tmp-llc-", dir=path.absolute().parent) as folder:
         made = Path(folder) / path.name
         if path.suffix == ".nc":
@@ -48,6 +52,12 @@ def save(draws: DataTree, path: str | Path) -> Path:
                 shutil.rmtree(path)
         os.replace(made, path)
     return path
+
+
+def _first_process() -> bool:
+    import jax
+
+    return jax.process_index() == 0
 
 
 def load(path: str | Path) -> DataTree:

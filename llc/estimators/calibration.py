@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from llc.draws.draw import Chains, advance, as_key, start_chains
-from llc.posterior.curvature import largest_curvature
+from llc.draws.draw import Chains, advance, start_chains
+from llc.draws.keys import as_key
+from llc.posterior.curvature import largest_curvature, products_work
 from llc.posterior.local_posterior import DEFAULT_BATCH_SIZE, LocalPosterior
+from llc.posterior.work import repeated_work
 from llc.samplers import HMC, NUTS, SGLD, ReplicaExchange
 from llc.samplers.kernel import Kernel
 from llc.samplers.momentum import MomentumKernel
@@ -30,7 +32,9 @@ _WARMUP_TIME = 4.0  # relaxation times 1/ε of the flattest direction, after whi
 _CHECKS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)  # parts of the warm-up after which the curvature is looked at again
 _DRAWS_A_CHECK = 20
 _CURVATURE_POINTS = 12
+_CURVATURE_WORK = 1e12  # flops of a look at the curvature, for which a large network is looked at at fewer points
 _DRAWS_PER_RELAXATION = 20
+_FEWEST_DRAWS = 20
 _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
 
 _ALWAYS = 2**31 - 1  # steps of adaptation, until it is ended
@@ -43,6 +47,7 @@ _WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the oth
 _AFFORDABLE = 1e12  # for replica exchange to be chosen
 _FLOPS_A_BYTE = 5.0  # that could be done while a byte is moved
 DEFAULT_BUDGET = 2e12  # for an estimate, unless a budget is given
+_FEWEST_STEPS = 200  # of a chain, whatever they cost: fewer tell nothing
 _STEP_OVERHEAD = 1e5  # what a step costs besides its arithmetic, in the same currency
 
 
@@ -64,26 +69,27 @@ def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, s
     gradient, exchange = full_gradient_cost(posterior), ReplicaExchange()
 
     def work(kernel: Kernel, steps: int) -> float:
-        seen = posterior.with_batch_size(choose_batch_size(kernel, posterior.n))
+        seen = posterior.with_batch_size(choose_batch_size(kernel, posterior))
         return steps * num_chains * kernel.evaluations_per_step(seen) / posterior.n * gradient
 
     steps = _WARMUP[ReplicaExchange] + first_draws(exchange)
     why = f"{steps} steps of replica exchange take {work(exchange, steps):.1e} flops"
     if work(exchange, steps) <= _AFFORDABLE:
         return exchange, f"ReplicaExchange: {why}, within {_AFFORDABLE:.0e}"
-    hmc = HMC(0.5 / math.sqrt(curvature_at_center(posterior)))
-    effort = work(hmc, _FEWEST_TRAJECTORIES)
+    effort = work(HMC(1.0), _FEWEST_TRAJECTORIES)
     why += f", over {_AFFORDABLE:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
     if effort <= DEFAULT_BUDGET:
-        return hmc, f"HMC: {why}, within {DEFAULT_BUDGET:.0e}"
+        step_size = 0.5 / math.sqrt(curvature_at_center(posterior))
+        return HMC(step_size), f"HMC: {why}, within {DEFAULT_BUDGET:.0e}"
     return SGLD(), f"SGLD: {why}, over {DEFAULT_BUDGET:.0e}"
 
 
-def choose_batch_size(kernel: Kernel, n: int) -> int:
+def choose_batch_size(kernel: Kernel, posterior: LocalPosterior) -> int:
     """Examples a minibatch: 128; HMC's force looks at all of few data, and at 1024 of many."""
+    size, n = DEFAULT_BATCH_SIZE, posterior.n
     if isinstance(kernel, HMC):
-        return n if n <= _FEW_EXAMPLES else _FORCE_EXAMPLES
-    return min(n, DEFAULT_BATCH_SIZE)
+        size = n if n <= _FEW_EXAMPLES else _FORCE_EXAMPLES
+    return posterior.layout.fitting_batch(min(n, size))
 
 
 def curvature_at_center(posterior: LocalPosterior) -> float:
@@ -98,7 +104,8 @@ def first_draws(kernel: Kernel) -> int:
 
 def full_gradient_cost(posterior: LocalPosterior) -> float:
     """Work of one full-data gradient: its flops, or where small arrays are moved more than multiplied, 5 a byte."""
-    leaves, tree = jax.tree.flatten(posterior)
+    # the same whatever the devices, so that choices are too
+    leaves, tree = jax.tree.flatten(posterior.on_one_device())
     return _full_gradient_cost(tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
 
 
@@ -110,7 +117,8 @@ def _full_gradient_cost(tree: Any, shapes: tuple[tuple[tuple[int, ...], Any], ..
     analysis = jax.jit(gradient).lower(posterior, posterior.center_gradient).cost_analysis() or {}
     blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
     flops = float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
-    return blocks * max(flops, _FLOPS_A_BYTE * float(analysis.get("bytes accessed", 0.0)))
+    once = max(flops, _FLOPS_A_BYTE * float(analysis.get("bytes accessed", 0.0)))
+    return blocks * repeated_work(posterior) * once
 
 
 def affordable_steps(
@@ -126,7 +134,7 @@ def affordable_steps(
         arithmetic = num_chains * evaluations / posterior.n * full_gradient_cost(posterior)
         passes = evaluations / (posterior.n if kernel.records_full_loss else posterior.batch_size)
         overhead = _STEP_OVERHEAD * num_chains * passes
-        return max(1, int(DEFAULT_BUDGET / (arithmetic + overhead)))
+        return max(_FEWEST_STEPS, int(DEFAULT_BUDGET / (arithmetic + overhead)))
     steps = max_gradient_evaluations / (evaluations * num_chains)
     if steps < 1:
         msg = (
@@ -137,16 +145,24 @@ def affordable_steps(
     return int(steps)
 
 
-def choose_thinning(posterior: LocalPosterior, kernel: Kernel, num_draws: int | None) -> int:
-    """Steps a draw: so many that full-data losses stay a small part of the cost, and draws are not mere repetitions."""
+def choose_thinning(posterior: LocalPosterior, kernel: Kernel, num_draws: int | None, max_steps: int) -> int:
+    """Steps a draw: so many that full-data losses stay a small part of the cost, and draws are not mere repetitions.
+
+    Unless the number of draws is given, the budget pays for twenty.
+    """
     if kernel.records_full_loss:
         return 1
-    forward = posterior.n / 3  # a loss costs about a third of its gradient
-    thinning = math.ceil(forward / (_FULL_LOSS_SHARE * kernel.evaluations_per_step(posterior)))
+    thinning = _steps_a_full_loss(posterior, kernel)
+    if num_draws is not None:
+        return thinning
     largest = float(np.max(kernel.step_size))
-    if num_draws is None and largest > 0:
-        thinning = max(thinning, math.ceil(1 / (largest * _DRAWS_PER_RELAXATION)))
-    return thinning
+    relaxed = math.ceil(1 / (largest * _DRAWS_PER_RELAXATION)) if largest > 0 else 1
+    return max(1, min(max(thinning, relaxed), max_steps // _FEWEST_DRAWS))
+
+
+def _steps_a_full_loss(posterior: LocalPosterior, kernel: Kernel) -> int:
+    forward = posterior.n / 3  # a loss costs about a third of its gradient
+    return math.ceil(forward / (_FULL_LOSS_SHARE * kernel.evaluations_per_step(posterior)))
 
 
 def warm_up(
@@ -179,7 +195,9 @@ def warm_up(
         dispersed=isinstance(kernel, HMC) and num_warmup > 0,
     )
     chains = advance(chains, num_warmup, thinning=thinning, warmup=True, progress=effort.progress)
-    if together and not within_prior(chains.states.position.reshape(-1, posterior.dimension)):
+    # those of interrupted chains may be gone: a call writes the new states over them
+    standing = None if chains.interrupted else chains.states.position.reshape(-1, posterior.dimension)
+    if together and standing is not None and not within_prior(standing):
         return warm_up(posterior, kernel, rng_key, effort, thinning, together=False)
     chains = chains._replace(kernel=kernel)
     if not isinstance(kernel, ReplicaExchange) or kernel.num_replicas or chains.interrupted or _swapping(chains):
@@ -209,10 +227,12 @@ def warm_up_ladder(
     ladder warms up at its largest step, which spreads the fastest.
     """
     key = jax.random.fold_in(as_key(rng_key), halvings)
-    noise = jax.random.normal(key, (_CURVATURE_POINTS, posterior.dimension))
+    points = int(np.clip(_CURVATURE_WORK / products_work(posterior), 1, _CURVATURE_POINTS))
+    noise = jax.random.normal(key, (points, posterior.dimension))
 
-    def largest(positions: Array) -> float:
-        return float(largest_curvature(posterior, positions, key, preconditioner).max())
+    def largest(positions: Array) -> float:  # one after the other, so that any number of them is one program
+        looks = [largest_curvature(posterior, v[None], key, preconditioner) for v in positions]
+        return max(float(look[0]) for look in looks)
 
     def limit() -> float:
         share = CAUTION * 4 / curvature
@@ -220,27 +240,29 @@ def warm_up_ladder(
         return (math.sqrt(share) if isinstance(kernel, MomentumKernel) else share) * 0.5**halvings
 
     preconditioner = None
-    curvature = at_center = largest(jnp.zeros_like(noise))
+    curvature = at_center = largest(jnp.zeros_like(noise[:1]))
     # a first step of that size would meet another curvature already
     curvature = max(curvature, largest(math.sqrt(CAUTION * 4 / curvature) * noise))
     step_size, time, steps = limit(), 0.0, 0
     same, ladder = jnp.ones(len(LADDER)), jnp.asarray(LADDER)
     kernels = with_step_size(kernel, step_size * same)
     chains = start_chains(kernels, posterior, key, num_chains=effort.num_chains, num_warmup=_ALWAYS)
-    positions = jnp.zeros_like(noise)
+    positions = jnp.zeros_like(noise[:1])
     for part in _CHECKS:
         by_time, given = (part * _WARMUP_TIME - time) / step_size, effort.num_warmup
         wanted = by_time if given is None else part * given - steps
-        wanted = min(math.ceil(wanted), effort.max_steps // 2 - steps)
+        wanted = min(math.ceil(wanted), effort.max_steps // 2 - steps) if given is None else math.ceil(wanted)
         if wanted <= 0:
             continue
-        thinning = math.ceil(wanted / _DRAWS_A_CHECK)
+        thinning = min(max(math.ceil(wanted / _DRAWS_A_CHECK), _steps_a_full_loss(posterior, kernels)), wanted)
         chains = advance(chains, math.ceil(wanted / thinning), thinning=thinning, warmup=True, progress=effort.progress)
         time, steps = time + wanted * step_size, steps + wanted
-        positions = chains.states.position.reshape(-1, posterior.dimension)
-        if chains.interrupted or not within_prior(positions):
+        if chains.interrupted:
             break
-        looked_at = positions[jnp.linspace(0, len(positions) - 1, _CURVATURE_POINTS).astype(int)]
+        positions = chains.states.position.reshape(-1, posterior.dimension)
+        if not within_prior(positions):
+            break
+        looked_at = positions[jnp.linspace(0, len(positions) - 1, points).astype(int)]
         if hasattr(chains.states, "preconditioner"):
             # it has changed: what was seen of the curvature under another is of no use
             preconditioner, curvature = chains.states.preconditioner.diagonal.mean(axis=(0, 1)), 0.0
@@ -265,7 +287,7 @@ def within_prior(positions: Float[Array, "points d"]) -> bool:
 
 def _frozen(chains: Chains) -> Chains:
     """The end of adaptation."""
-    if not hasattr(chains.states, "warmup_left"):
+    if chains.interrupted or not hasattr(chains.states, "warmup_left"):
         return chains
     return chains._replace(states=chains.states._replace(warmup_left=jnp.zeros_like(chains.states.warmup_left)))
 

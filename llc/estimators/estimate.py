@@ -1,12 +1,16 @@
 """The first verb: the effective dimension of a checkpoint, with an honest error bar."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
-from llc.draws.draw import Chains, advance, collect, describe_key
+from llc.draws.draw import Chains, advance, collect
+from llc.draws.keys import describe_key
+from llc.draws.processes import check_agreement
 from llc.estimators import calibration
 from llc.estimators.calibration import Effort
 from llc.estimators.learning_coefficient import learning_coefficient
@@ -40,6 +44,7 @@ def estimate(
     relative_error: float | int = 0.05,
     max_gradient_evaluations: float | int | None = None,
     keep_weights: bool = False,
+    mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Estimate:
     """λ̂ = nβ E[L_n(w) − L_n(w*)] over the posterior exp(−nβ L_n − ½ Σ_l γ_l ‖w_l − w*_l‖²) around `params`.
@@ -70,6 +75,8 @@ def estimate(
         relative_error: the precision to stop at, as a part of the value.
         max_gradient_evaluations: the budget, in gradients of one example's loss: a full-data gradient counts n.
         keep_weights: also keep the weights of each draw, for WAIC and the refined coefficients.
+        mesh: devices to lay chains and examples over, along its axes "chain" and "data". Parameters that are sharded
+            stay so, with or without it.
         progress: show bars on standard error.
 
     Returns:
@@ -78,22 +85,40 @@ def estimate(
     Raises:
         ValueError: something given cannot be estimated from, said with what came, what is allowed and what to do.
     """
+    asked = {
+        "rng_key": rng_key,
+        "kernel": kernel,
+        "nbeta": nbeta,
+        "localization": localization,
+        "mask": mask,
+        "batch_size": batch_size,
+        "num_chains": num_chains,
+        "num_warmup": num_warmup,
+        "num_draws": num_draws,
+        "thinning": thinning,
+        "relative_error": relative_error,
+        "max_gradient_evaluations": max_gradient_evaluations,
+    }
+    check_agreement(mesh, problem, params, asked)
     _check_numbers(num_chains, num_warmup, num_draws, thinning, relative_error)
     posterior = LocalPosterior(
-        problem, params, nbeta=nbeta, localization=localization, mask=mask, batch_size=batch_size
+        problem, params, nbeta=nbeta, localization=localization, mask=mask, batch_size=batch_size, mesh=mesh
     )
+    posterior.layout.check_chains(num_chains)
     record: dict[str, Any] = {"rng_key": describe_key(rng_key), "gradient_term": float(gradient_term(posterior))}
     if kernel is None:
         kernel, record["kernel_choice"] = calibration.choose_kernel(posterior, num_chains)
     if batch_size is None:
-        posterior = posterior.with_batch_size(calibration.choose_batch_size(kernel, problem.n))
+        posterior = posterior.with_batch_size(calibration.choose_batch_size(kernel, posterior))
     ladder = len(calibration.LADDER) if kernel.step_size is None else np.size(kernel.step_size)
     max_steps = calibration.affordable_steps(posterior, kernel, ladder * num_chains, max_gradient_evaluations)
     effort = Effort(num_chains, num_warmup, max_steps, progress)
     goal = Goal(num_draws, thinning, relative_error, keep_weights)
     if kernel.step_size is None:
         return _on_a_ladder(posterior, kernel, rng_key, effort, goal, record)
-    record["thinning"] = thinning = goal.thinning or calibration.choose_thinning(posterior, kernel, num_draws)
+    record["thinning"] = thinning = goal.thinning or calibration.choose_thinning(
+        posterior, kernel, num_draws, effort.max_steps
+    )
     chains = calibration.warm_up(posterior, kernel, rng_key, effort, thinning)
     if chains.warmup is not None:
         # trajectories are mostly shorter than the longest, which the budget was counted in
@@ -115,6 +140,8 @@ class Goal(NamedTuple):
         """Draws that are missing, as far as the draws so far tell; 0 where precision is reached."""
         if self.num_draws is not None or estimate.num_diverged:
             return 0
+        if math.isnan(estimate.std_error):  # too few for an error bar: as many again
+            return done
         wanted = self.relative_error * abs(estimate.value)
         factor = max((estimate.std_error / wanted) ** 2 if wanted else 1.0, _MIN_ESS / max(estimate.ess, 1.0))
         if estimate.std_error == 0.0 or (factor <= 1 and not estimate.rhat > _MAX_RHAT):
@@ -134,8 +161,8 @@ def _on_a_ladder(
 ) -> Estimate:
     """Estimate at step sizes that are chosen, halved for as long as chains diverge and the budget lasts."""
     chains, choices = calibration.warm_up_ladder(posterior, kernel, rng_key, effort, halvings)
-    thinning = goal.thinning or calibration.choose_thinning(posterior, chains.kernel, goal.num_draws)
     effort = effort.after(choices["warmup_steps"])
+    thinning = goal.thinning or calibration.choose_thinning(posterior, chains.kernel, goal.num_draws, effort.max_steps)
     last = halvings + 1 == calibration.MAX_ATTEMPTS
     if choices["stable"] or last or chains.interrupted:
         result = _draw_until(chains, goal, effort, record | choices | {"thinning": thinning})

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from llc.draws.draw import as_key
+from llc.draws.keys import as_key
 from llc.estimators import calibration
 from llc.estimators.estimate import estimate
 from llc.estimators.free_energy import free_energy_from, integrate_coefficients

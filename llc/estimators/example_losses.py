@@ -184,5 +184,5 @@ def _filled(first: int, length: int, total: int) -> Int[np.ndarray, "length"]:
 
 @eqx.filter_jit
 def _losses(problem: Problem, weights: PyTree, numbers: Int[Array, "e"]) -> Float[Array, "draws e"]:
-    examples = jax.tree.map(lambda leaf: leaf[numbers], problem.data)
+    examples = problem.take(numbers)
     return jax.lax.map(lambda w: problem.losses(w, examples), weights)

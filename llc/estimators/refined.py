@@ -149,7 +149,7 @@ def loss_differences(
     """
     if not isinstance(other, Problem):
         numbers = example_indices(problem, other)
-        other = Problem(problem.loss_fn, jax.tree.map(lambda leaf: leaf[numbers], problem.data))
+        other = Problem(problem.loss_fn, problem.take(numbers))
     check_origin(loss_around(problem, params), draws)
     return _at_draws(loss_around(other, params), params, draws)
 

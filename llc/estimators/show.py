@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from scipy.stats import norm
 from xarray import DataTree
 
 from llc.draws.schema import read_settings
@@ -47,7 +47,7 @@ class Sampled:
         if not 0 < prob < 1:
             msg = f"prob={prob}; it must be between 0 and 1, 0.95 for instance."
             raise ValueError(msg)
-        half = float(norm.ppf(0.5 + prob / 2)) * self.std_error
+        half = NormalDist().inv_cdf(0.5 + prob / 2) * self.std_error
         return self.value - half, self.value + half
 
     @cached_property

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from arviz_stats.base.array import array_stats
 from jaxtyping import Float
-from scipy.stats import chi2
 
 
 class Mean(NamedTuple):
@@ -31,6 +29,8 @@ def mean_with_error(values: Float[np.ndarray, "chain draw"]) -> Mean:
     >>> mean_with_error(np.ones((4, 100)))[:3]
     (1.0, 0.0, 0.0)
     """
+    from arviz_stats.base.array import array_stats  # takes a second, which sampling need not wait for
+
     values = np.asarray(values, dtype=np.float64)
     mean, spread = float(values.mean()), float(values.std())
     if spread == 0.0:
@@ -55,6 +55,8 @@ def extrapolate(means: Sequence[Mean], step_sizes: Float[np.ndarray, "ladder"], 
     >>> round(extrapolate(means, ladder).value, 6)
     3.0
     """
+    from scipy.stats import chi2
+
     if len(means) == 1:
         return means[0]
     ess, rhat = min(m.ess for m in means), max((m.rhat for m in means), key=lambda r: -np.inf if np.isnan(r) else r)

@@ -28,7 +28,7 @@ class GaussNewton(eqx.Module):
     """The network and its likelihood at the center of a posterior.
 
     Raises:
-        ValueError: the problem is a bare loss.
+        ValueError: the problem is a bare loss, or its data are off the device.
     """
 
     posterior: LocalPosterior
@@ -43,6 +43,7 @@ class GaussNewton(eqx.Module):
                 "Problem.supervised(apply_fn, likelihood, inputs, targets)."
             )
             raise ValueError(msg)
+        posterior.problem.in_memory("the tangent kernel")
         self.posterior, self.apply_fn, self.likelihood = posterior, apply_fn, likelihood
 
     @property

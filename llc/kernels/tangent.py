@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from llc.draws.draw import as_key
+from llc.draws.keys import as_key
 from llc.kernels.curvature import Curvature
 from llc.kernels.gauss_newton import GaussNewton
 from llc.kernels.spectral_sums import (

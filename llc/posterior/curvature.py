@@ -9,8 +9,11 @@ from jaxtyping import Array, Float, Int
 from matfree import decomp
 
 from llc.posterior.local_posterior import LocalPosterior
+from llc.posterior.work import gradient_work
 
 _MAX_EXAMPLES = 4096  # a largest eigenvalue does not need more
+_FEWEST_EXAMPLES = 32
+_MAX_WORK = 1e11  # flops of a product, for which a large network is seen through fewer examples
 _NUM_PRODUCTS = 16
 _NUM_PROBES = 64
 
@@ -25,7 +28,7 @@ def largest_curvature(
     """1 + nβ h̃_max at each point, h̃ the eigenvalues of ∇²L, by Lanczos (Golub & Van Loan, §10.1).
 
     With a diagonal preconditioner G, a bound on the largest eigenvalue of G^{1/2} (I + nβ ∇²L) G^{1/2}. At most 4096
-    examples are looked at, the same ones at each point.
+    examples are looked at, the same ones at each point; fewer of a large network.
     """
     start_key, example_key = jax.random.split(rng_key)
     start = jax.random.normal(start_key, (posterior.dimension,))
@@ -76,12 +79,23 @@ def gradient_term(posterior: LocalPosterior) -> Float[Array, ""]:
     return 0.5 * (jnp.vdot(force, shift) + jnp.vdot(shift, shift))
 
 
+def products_work(posterior: LocalPosterior) -> float:
+    """Flops of the Hessian products that one look at the curvature takes."""
+    return _NUM_PRODUCTS * 2 * gradient_work(posterior) * examples_seen(posterior)
+
+
+def examples_seen(posterior: LocalPosterior) -> int:
+    """Examples of a Hessian product: at most 4096, fewer where a product would take more than 1e11 flops."""
+    affordable = int(_MAX_WORK / (2 * gradient_work(posterior)))
+    return min(posterior.n, _MAX_EXAMPLES, max(_FEWEST_EXAMPLES, affordable))
+
+
 def _hessian_product(
     posterior: LocalPosterior, v: Float[Array, "d"], rng_key: Array
 ) -> Callable[[Float[Array, "d"]], Float[Array, "d"]]:
     """x ↦ ∇²L(v) x, over at most 4096 of the examples."""
-    loss = posterior.loss_difference
-    if posterior.n > _MAX_EXAMPLES:
-        indices = jax.random.randint(rng_key, (_MAX_EXAMPLES,), 0, posterior.n)
+    loss, count = posterior.loss_difference, examples_seen(posterior)
+    if posterior.n > count:
+        indices = jax.random.randint(rng_key, (count,), 0, posterior.n)
         loss = lambda v: posterior.batch_loss_difference(v, indices)
     return lambda x: jax.jvp(jax.grad(loss), (v,), (x,))[1]

@@ -73,7 +73,9 @@ def estimate_loss(
     if gradient == "minibatch":
         return LossEstimate(value, slope), anchor
     if gradient == "control_variate":
-        excess = jax.grad(posterior.batch_loss_difference)(jnp.zeros_like(v), indices) - posterior.center_gradient
+        # a zero made of the first gradient: what the second holds waits until what the first held is free
+        center = jnp.zeros_like(v) + 0.0 * slope[0]
+        excess = jax.grad(posterior.batch_loss_difference)(center, indices) - posterior.center_gradient
         return LossEstimate(value - jnp.vdot(v, excess), slope - excess), anchor
     assert anchor is not None
     anchor = refresh(posterior, anchor, v)

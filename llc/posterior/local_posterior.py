@@ -5,17 +5,21 @@
 Kernels move v = Γ^{1/2} (w − w*), in which the localising prior is N(0, I): a step size then has no unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from llc.data.off_device import OffDevice, whole
 from llc.posterior.blocks import over_blocks
+from llc.posterior.devices import Layout, layout_of, to_host
 from llc.posterior.localization import Localization, Relative, resolve_localization
+from llc.posterior.loss_cache import known_losses
 from llc.posterior.masks import free_coordinates
 from llc.posterior.temperature import resolve_nbeta
 from llc.problem import Problem, over_examples
@@ -40,6 +44,8 @@ class LocalPosterior(eqx.Module):
         mask: what may move (weight-refined coefficient, Wang et al. 2024): patterns of paths such as "layers/0/*", or a
             tree like `center` of booleans, or of boolean arrays like its leaves. None frees everything.
         batch_size: examples a minibatch; at most 128 unless given. n means full-data gradients.
+        mesh: devices to lay chains and examples over, along its axes "chain" and "data". Parameters that are sharded
+            stay so, with or without it.
 
     Raises:
         ValueError: anything above that no posterior can be made of, said with what came and what to do.
@@ -54,6 +60,7 @@ class LocalPosterior(eqx.Module):
     center_gradient: Float[Array, "d"]
     batch_size: int = eqx.field(static=True)
     block_size: int = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True)
 
     def __init__(
         self,
@@ -64,19 +71,22 @@ class LocalPosterior(eqx.Module):
         localization: Localization = Relative(),  # noqa: B008, frozen
         mask: PyTree | str | Sequence[str] | None = None,
         batch_size: int | None = None,
+        mesh: Mesh | None = None,
     ) -> None:
         problem.check(center)
-        self.problem = problem
+        self.layout = layout_of(mesh, center, problem.n, masked=mask is not None)
+        self.problem = _on(self.layout, problem)
         # float32 at least: a step in bfloat16 would be rounded away
-        self.center = jax.tree.map(lambda w: jnp.asarray(w, jnp.promote_types(jnp.result_type(w), jnp.float32)), center)
+        center = jax.tree.map(lambda w: jnp.asarray(w, jnp.promote_types(jnp.result_type(w), jnp.float32)), center)
+        self.center = self.layout.place_params(center)
         self.nbeta = jnp.asarray(resolve_nbeta(nbeta, problem.n), jnp.result_type(float))
         self.localization = resolve_localization(localization, center)
         self.free = None if mask is None else free_coordinates(mask, self.center)
-        self.batch_size = _resolve_batch_size(batch_size, problem.n)
+        self.batch_size = _resolve_batch_size(batch_size, problem.n, self.layout)
         self.block_size = min(problem.n, _block_size(problem, self.center))
         self.center_losses, self.center_gradient = jnp.zeros(1), jnp.zeros(self.dimension)
-        self.center_losses = _center_losses(self)
-        _check_center(problem, self.center, self.center_losses)
+        self.center_losses = jnp.asarray(known_losses(self.problem, self.center, lambda: _center_losses(self)))
+        _check_center(self.problem, self.center, self.center_losses)
         if bool((self.center_losses == self.center_losses[0]).all()):
             # a loss that is one function for all examples (a population loss): then its mean costs one evaluation
             self.center_losses = self.center_losses[:1]
@@ -114,34 +124,62 @@ class LocalPosterior(eqx.Module):
 
     def with_batch_size(self, batch_size: int) -> "LocalPosterior":
         """The same posterior, seen through minibatches of another size."""
+        return self._changed(batch_size=_resolve_batch_size(batch_size, self.n, self.layout))
+
+    def on(self, mesh: Mesh | None) -> "LocalPosterior":
+        """The same posterior on the devices of a mesh; where it is, without one.
+
+        Raises:
+            ValueError: the mesh does not fit the parameters, n or the batch size.
+        """
+        if mesh is None:
+            return self
+        layout = layout_of(mesh, self.center, self.n, masked=self.free is not None)
+        layout.check_batch(self.batch_size)
+        slopes = map(self.layout.to_leaf, range(len(self.sizes)), self.split(self.center_gradient))
+        return self._changed(
+            layout=layout,
+            problem=_on(layout, self.problem),
+            center=layout.place_params(self.center),
+            center_gradient=layout.join(list(map(layout.to_coordinates, range(len(self.sizes)), slopes))),
+        )
+
+    def on_one_device(self) -> "LocalPosterior":
+        """The same computations, as they are without a mesh; the arrays stay where they are."""
+        return self._changed(layout=Layout(None, self.layout.shapes))
+
+    def _changed(self, **fields: Any) -> "LocalPosterior":
         leaves, tree = jax.tree.flatten(self)
         other = jax.tree.unflatten(tree, leaves)  # copy.copy would leave it among Equinox' unfinished modules, for ever
-        object.__setattr__(other, "batch_size", _resolve_batch_size(batch_size, self.n))  # it is frozen
+        for name, value in fields.items():
+            object.__setattr__(other, name, value)  # it is frozen
         return other
 
     def split(self, v: Float[Array, "d"]) -> list[Float[Array, "_"]]:
         """The coordinates of each leaf."""
-        return jnp.split(v, np.cumsum(self.sizes)[:-1])
+        return self.layout.split(v, self.sizes)
 
     def params(self, v: Float[Array, "d"]) -> PyTree[Float[Array, "..."]]:
         """w = w* + Γ^{−1/2} v, in the checkpoint's own tree."""
         leaves, tree = jax.tree.flatten(self.center)
         moves = [part / jnp.sqrt(gamma) for part, gamma in zip(self.split(v), self.localization, strict=True)]
         if self.free is None:
-            moved = [leaf + move.reshape(leaf.shape) for leaf, move in zip(leaves, moves, strict=True)]
+            moves = map(self.layout.to_leaf, range(len(moves)), moves)
+            moved = [leaf + move for leaf, move in zip(leaves, moves, strict=True)]
         else:
             moved = [
                 leaf.ravel().at[indices].add(move).reshape(leaf.shape)
                 for leaf, indices, move in zip(leaves, self.free, moves, strict=True)
             ]
-        return jax.tree.unflatten(tree, moved)
+        return jax.tree.unflatten(tree, self.layout.constrain_params(moved))
 
     def whiten(self, params: PyTree) -> Float[Array, "d"]:
         """v = Γ^{1/2} (w − w*), the inverse of `params`."""
-        shifts = [(w - c).ravel() for w, c in zip(jax.tree.leaves(params), jax.tree.leaves(self.center), strict=True)]
+        shifts = [w - c for w, c in zip(jax.tree.leaves(params), jax.tree.leaves(self.center), strict=True)]
+        shifts = [self.layout.to_coordinates(i, shift) for i, shift in enumerate(shifts)]
         if self.free is not None:
             shifts = [shift[indices] for shift, indices in zip(shifts, self.free, strict=True)]
-        return jnp.concatenate([s * jnp.sqrt(gamma) for s, gamma in zip(shifts, self.localization, strict=True)])
+        return self.layout.join([s * jnp.sqrt(gamma) for s, gamma in zip(shifts, self.localization, strict=True)])
 
     def squared_distance(self, v: Float[Array, "d"]) -> Float[Array, ""]:
         """‖w − w*‖², in squared weights."""
@@ -152,17 +190,37 @@ class LocalPosterior(eqx.Module):
         """Some examples, and their losses at w*."""
         one = self.center_losses.shape[0] == 1
         losses = jnp.broadcast_to(self.center_losses, indices.shape) if one else self.center_losses[indices]
-        return jax.tree.map(lambda leaf: leaf[indices], self.problem.data), losses
+        return self.layout.constrain_batch(self.problem.take(indices)), losses
 
     def batch_loss_difference(self, v: Float[Array, "d"], indices: Int[Array, "batch"]) -> Float[Array, ""]:
         """mean_{i ∈ B} ℓ_i(w) − ℓ_i(w*), in nats per example; exactly 0 at v = 0."""
-        return self.mean_difference(v, *self.batch(indices))
+        if self._in_one_block(indices):
+            return self.mean_difference(v, *self.batch(indices))
+        return self._mean_in_blocks(v, indices, self.batch)
 
     def mean_difference(
         self, v: Float[Array, "d"], examples: PyTree, center_losses: Float[Array, "batch"]
     ) -> Float[Array, ""]:
         """mean_i ℓ_i(w) − ℓ_i(w*) over examples, given with their losses at w*."""
-        return _exactly_zero_at_center(v, jnp.mean(self.problem.losses(self.params(v), examples) - center_losses))
+        if self._in_one_block(center_losses):
+            return _exactly_zero_at_center(v, jnp.mean(self.problem.losses(self.params(v), examples) - center_losses))
+        return self._mean_in_blocks(v, (examples, center_losses), lambda block: block)
+
+    def _in_one_block(self, batch: Shaped[Array, "batch"]) -> bool:
+        return batch.shape[0] <= self.block_size * self.layout.num_data_devices
+
+    def _mean_in_blocks(
+        self, v: Float[Array, "d"], batch: PyTree, read: Callable[[PyTree], tuple[PyTree, Float[Array, "block"]]]
+    ) -> Float[Array, ""]:
+        """The mean over a large batch; its gradient too holds the intermediates of one block at a time."""
+        params, count = self.params(v), jax.tree.leaves(batch)[0].shape[0]
+
+        def add(total: Float[Array, ""], block: PyTree) -> tuple[Float[Array, ""], None]:
+            examples, center_losses = read(block)
+            return total + jnp.sum(self.problem.losses(params, examples) - center_losses), None
+
+        zero, size = jnp.zeros((), self.center_losses.dtype), self.block_size * self.layout.num_data_devices
+        return _exactly_zero_at_center(v, over_blocks(add, zero, batch, size)[0] / count)
 
     def loss_difference(self, v: Float[Array, "d"]) -> Float[Array, ""]:
         """ΔL = L_n(w) − L_n(w*), in nats per example, summed from per-example differences so that float32 keeps it."""
@@ -171,13 +229,15 @@ class LocalPosterior(eqx.Module):
         def total(examples: Any, center_losses: Float[Array, "block"]) -> Float[Array, ""]:
             return jnp.sum(self.problem.losses(params, examples) - center_losses)
 
+        def of_shard(examples: tuple[Any, Float[Array, "shard"]]) -> Float[Array, ""]:
+            if size >= self.n // self.layout.num_data_devices:
+                return total(*whole(examples))
+            add = lambda carry, block: (carry + total(*block), None)
+            return over_blocks(add, jnp.zeros((), self.center_losses.dtype), examples, size)[0]
+
         everything = (self.problem.data, jnp.broadcast_to(self.center_losses, (self.n,)))
-        if size == self.n:
-            return _exactly_zero_at_center(v, total(*everything) / self.n)
-        # checkpointed: the gradient then holds one block's intermediates at a time
-        add = jax.checkpoint(lambda carry, block: (carry + total(*block), None))
-        whole, _ = over_blocks(add, jnp.zeros((), self.center_losses.dtype), everything, size)
-        return _exactly_zero_at_center(v, whole / self.n)
+        summed = self.layout.over_shards(of_shard, everything).sum()
+        return _exactly_zero_at_center(v, summed / self.n)
 
     def potential(self, v: Float[Array, "d"]) -> Float[Array, ""]:
         """U = nβ ΔL + ½ ‖v‖², in nats."""
@@ -189,15 +249,23 @@ def _exactly_zero_at_center(v: Float[Array, "d"], difference: Float[Array, ""]) 
     return difference - jnp.where(jnp.any(v != 0), 0.0, jax.lax.stop_gradient(difference))
 
 
-def _resolve_batch_size(batch_size: int | None, n: int) -> int:
+def _on(layout: Layout, problem: Problem) -> Problem:
+    if layout.mesh is None:
+        return problem
+    data = problem.in_memory("a mesh") if layout.num_data_devices > 1 else problem.data
+    return problem if isinstance(data, OffDevice) else eqx.tree_at(lambda p: p.data, problem, layout.place_data(data))
+
+
+def _resolve_batch_size(batch_size: int | None, n: int, layout: Layout) -> int:
     if batch_size is None:
-        return min(n, DEFAULT_BATCH_SIZE)
+        return layout.fitting_batch(min(n, DEFAULT_BATCH_SIZE))
     if batch_size > n:
         msg = f"batch_size={batch_size} exceeds n={n}; use batch_size={n} for full-data gradients."
         raise ValueError(msg)
     if batch_size < 1:
         msg = f"batch_size={batch_size}; it must be between 1 and n={n}."
         raise ValueError(msg)
+    layout.check_batch(batch_size)
     return int(batch_size)
 
 
@@ -215,18 +283,24 @@ def _block_size(problem: Problem, center: PyTree) -> int:
         return inner + sum(getattr(v.aval, "size", 0) for equation in jaxpr.eqns for v in equation.outvars)
 
     def traced(examples: int) -> int:
-        data = jax.tree.map(lambda a: jax.ShapeDtypeStruct((examples, *a.shape[1:]), a.dtype), problem.data)
-        return elements(jax.make_jaxpr(problem.loss_fn)(center, data).jaxpr)
+        return elements(jax.make_jaxpr(problem.loss_fn)(center, problem.shapes(examples)).jaxpr)
 
-    return max(1, _BLOCK_ELEMENTS // max(1, traced(3) - traced(2)))
+    own = 0  # what is read block by block counts too
+    if isinstance(problem.data, OffDevice):
+        own = sum(row.size * row.dtype.itemsize for row in jax.tree.leaves(problem.shapes(1))) // 4
+    return max(1, _BLOCK_ELEMENTS // max(1, traced(3) - traced(2), own))
 
 
 @eqx.filter_jit
 def _center_losses(posterior: LocalPosterior) -> Float[Array, "n"]:
-    size = posterior.block_size
-    if size == posterior.n:
-        return posterior.problem.losses(posterior.center, posterior.problem.data)
-    return over_examples(lambda batch: posterior.problem.losses(posterior.center, batch), posterior.problem.data, size)
+    size, layout = posterior.block_size, posterior.layout
+
+    def of_shard(examples: PyTree) -> Float[Array, "shard"]:
+        losses = lambda batch: posterior.problem.losses(posterior.center, batch)
+        few = size >= posterior.n // layout.num_data_devices
+        return losses(whole(examples)) if few else over_examples(losses, examples, size)
+
+    return layout.everywhere(layout.over_shards(of_shard, posterior.problem.data).reshape(posterior.n))
 
 
 @eqx.filter_jit
@@ -244,7 +318,7 @@ def _check_center(problem: Problem, center: PyTree, losses: Float[Array, "n"]) -
         )
         raise ValueError(msg)
     some = np.linspace(0, problem.n - 1, min(problem.n, 3)).astype(int)[:-1]
-    alone = np.asarray(problem.losses(center, jax.tree.map(lambda a: a[some], problem.data)))
+    alone = to_host(problem.losses(center, problem.take(some)))
     if not np.allclose(alone, values[some], rtol=1e-2, atol=1e-3 * (1 + np.abs(values).max())):
         msg = (
             f"loss_fn gives examples {some.tolist()} the losses {alone.tolist()} in a batch of their own and "

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from llc.posterior.devices import to_host
+
 _NEGLIGIBLE = 1e-24  # of the largest leaf's mean square: to be taken for a leaf of zeros
 
 
@@ -31,7 +33,7 @@ class Relative:
 
     def resolve(self, center: PyTree) -> Float[Array, "leaves"]:
         """γ of each leaf."""
-        leaves = [np.asarray(leaf, dtype=np.float64) for leaf in jax.tree.leaves(center)]
+        leaves = [to_host(leaf).astype(np.float64) for leaf in jax.tree.leaves(center)]
         squares = np.array([np.square(leaf).sum() for leaf in leaves])
         sizes = np.array([leaf.size for leaf in leaves])
         mean_squares = squares / np.maximum(sizes, 1)

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from llc import fingerprint
 from llc.checkpoints import Checkpoint, find, read, save
 from llc.problem import named_leaves
-from llc.trajectories import fingerprint
 
 
 @dataclass(frozen=True, eq=False)

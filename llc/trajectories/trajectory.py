@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxtyping import Array, PyTree
 
+from llc import fingerprint
 from llc.draws.progress import progress_bar
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.posterior.local_posterior import LocalPosterior
@@ -15,7 +16,6 @@ from llc.posterior.localization import Localization, Relative
 from llc.posterior.masks import named_masks, resolve_mask
 from llc.problem import Problem
 from llc.samplers.kernel import Kernel
-from llc.trajectories import fingerprint
 from llc.trajectories.executor import Executor, in_turn
 from llc.trajectories.measure import Task
 from llc.trajectories.plan import fixed_settings, needs_pilots, pilot_settings, pilots_of

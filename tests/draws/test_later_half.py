@@ -48,8 +48,7 @@ def test_the_later_half_is_kept_and_the_earlier_is_warmup(begin):
 
 def test_chains_go_on_from_where_they_were(begin):
     begin, go_on = begin
-    chains = go_on(begin(4), 6)
-    plain, halved = go_on(chains, 5), go_on(chains.later_half(), 5)
+    plain, halved = go_on(go_on(begin(4), 6), 5), go_on(go_on(begin(4), 6).later_half(), 5)
     for leaf, reference in zip(jax.tree.leaves(halved.draws), jax.tree.leaves(plain.draws), strict=True):
         np.testing.assert_array_equal(leaf, reference[:, :, 3:])
     twice = halved.later_half()

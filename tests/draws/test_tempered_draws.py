@@ -87,9 +87,9 @@ def test_the_same_key_however_cut(draws_of, kernel, monkeypatch):
 
 
 def test_chains_continue_where_they_were_in_the_same_program(kernel, posterior, traces):
-    begun = module.start_chains(kernel, posterior, 0, num_chains=2, num_warmup=40)
-    whole = module.advance(begun, 55)
-    first = module.advance(begun, 12)  # in warm-up, saved and read again
+    begin = lambda: module.start_chains(kernel, posterior, 0, num_chains=2, num_warmup=40)
+    whole = module.advance(begin(), 55)
+    first = module.advance(begin(), 12)  # in warm-up, saved and read again
     saved = jax.tree.map(lambda leaf: leaf if is_key(leaf) else jnp.asarray(np.asarray(leaf)), first.states)
     traces.clear()
     continued = module.advance(first._replace(states=saved), 43)

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from llc.data.off_device import OffDevice
 from llc.problem import Problem, named_leaves
 
 _PACKAGES = ("llcoef", "jax", "jaxlib", "numpyro")
+_BLOCK = 1024  # examples read at a time where nothing but their numbers tells them from others
 _LENGTH = 16  # hexadecimal digits: among a million results two share one with probability 3e-8
 
 
@@ -33,25 +35,48 @@ def of_arrays(tree: PyTree) -> str:
 
 
 def of_problem(problem: Problem, params: PyTree) -> str:
-    """A hash of the data and of the loss, not as it is written but as what it computes, constants included.
+    """A hash of the data and of the loss."""
+    data = of_data(problem.data), of_data(problem.test_data)
+    return hashlib.sha256(f"{_program(problem, params)}{data}".encode()).hexdigest()
+
+
+def of_loss(problem: Problem, params: PyTree) -> str:
+    """A hash of the loss, not as it is written but as what it computes, constants included.
 
     Comments and names do not change it; a helper that the loss calls, or a number that it closes over, does.
     """
-    few = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[1:]), leaf.dtype), problem.data)
-    program = jax.jit(lambda params, batch: problem.loss_fn(params, batch)).lower(params, few).as_text()
-    data = of_arrays((problem.data, problem.test_data))
-    return hashlib.sha256(f"{program}{data}".encode()).hexdigest()
+    return hashlib.sha256(_program(problem, params).encode()).hexdigest()
+
+
+def of_data(data: PyTree) -> str:
+    """A hash of the numbers of examples, or of what tells their files from others."""
+    if not isinstance(data, OffDevice):
+        return of_arrays(data)
+    if (identity := data.identity()) is not None:
+        return hashlib.sha256(identity.encode()).hexdigest()
+    blocks = (np.arange(start, min(start + _BLOCK, len(data))) for start in range(0, len(data), _BLOCK))
+    return combined(*(of_arrays(data.read(block)) for block in blocks))
 
 
 def of_settings(settings: Any) -> str:
     """A hash of settings, with the versions and the device that draws depend on."""
-    made_by = {name: version(name) for name in _PACKAGES} | {"device": jax.devices()[0].device_kind}
-    return combined(json.dumps(_spelled(settings), sort_keys=True), json.dumps(made_by, sort_keys=True))
+    return combined(json.dumps(_spelled(settings), sort_keys=True), made_by())
+
+
+def made_by() -> str:
+    """The versions and the device that numbers depend on."""
+    known = {name: version(name) for name in _PACKAGES} | {"device": jax.devices()[0].device_kind}
+    return json.dumps(known, sort_keys=True)
 
 
 def combined(*parts: str) -> str:
     """One short hash of several."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_LENGTH]
+
+
+def _program(problem: Problem, params: PyTree) -> str:
+    loss = jax.jit(lambda params, batch: problem.loss_fn(params, batch))
+    return loss.lower(params, problem.shapes(2)).as_text()
 
 
 def _spelled(value: Any) -> Any:
