@@ -46,8 +46,8 @@ def _random_bits(key: UInt32[Array, "2"], width: int, shape: tuple[int, ...]) ->
     return (high ^ low).astype(f"uint{width}")
 
 
-def _fold_in(key: UInt32[Array, "2"], data: Array) -> UInt32[Array, "2"]:
-    words = threefry_prng_impl.seed(data)
+def _fold_in(key: UInt32[Array, "2"], data: int | Array) -> UInt32[Array, "2"]:
+    words = threefry_prng_impl.seed(jnp.asarray(data))
     return jnp.stack(threefry(key, words[0], words[1], _ROUNDS))
 
 
