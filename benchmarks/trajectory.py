@@ -36,6 +36,7 @@ from llc.draws.storage import load
 
 FIXED = {"localization": 100.0, "num_chains": 4, "num_warmup": 10, "num_draws": 100, "thinning": 1, "step_size": 1e-2}
 BIG = FIXED | {"num_draws": 40, "thinning": 8, "step_size": 1e-3}
+_STEPS_A_DRAW = 10  # of ours beside the peer's
 FOUND = {"localization": 1e4, "num_chains": 2, "num_draws": 50, "thinning": 1, "max_gradient_evaluations": 2e5}
 
 
@@ -306,9 +307,11 @@ def compare(python: str, folder: Path, options: argparse.Namespace) -> None:
         "nbeta": problem.n / np.log(problem.n),
         "batch_size": options.batch,
     }
-    lengths = {"num_warmup": options.steps, "num_draws": options.steps}
-    ours = common | lengths | {"thinning": 1, "gradient": "minibatch", "step_size": 100.0 * options.lr}
-    theirs = common | lengths | {"lr": options.lr}
+    # the same steps: the losses of all ten of a draw of ours enter its mean, with one full loss, which theirs has not
+    lengths = {"num_warmup": options.steps // _STEPS_A_DRAW, "num_draws": options.steps // _STEPS_A_DRAW}
+    kernel = {"gradient": "minibatch", "step_size": 100.0 * options.lr}
+    ours = common | lengths | {"thinning": _STEPS_A_DRAW} | kernel
+    theirs = common | {"num_warmup": options.steps, "num_draws": options.steps, "lr": options.lr}
     script = str(Path(__file__).with_name("peer_trajectory.py"))
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}

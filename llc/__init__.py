@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from llc.checkpoints.recorder import Recorder
     from llc.comparators.compare import compare
     from llc.comparators.comparison import Comparison, Comparisons
-    from llc.draws.draw import draw, memory
+    from llc.draws.draw import draw
     from llc.draws.memory import Memory, OutOfMemory
+    from llc.draws.room import memory
     from llc.estimators.calibrate import Calibration, calibrate
     from llc.estimators.estimate import estimate
     from llc.estimators.evidence import free_energy, waic, wbic
@@ -53,7 +54,7 @@ _HOMES = {
     "PerLeaf": "llc.posterior.localization",
     "samplers": "",
     "draw": "llc.draws.draw",
-    "memory": "llc.draws.draw",
+    "memory": "llc.draws.room",
     "Memory": "llc.draws.memory",
     "OutOfMemory": "llc.draws.memory",
     "estimate": "llc.estimators.estimate",

@@ -47,7 +47,7 @@ def measure(kernel_name: str, num_chains: int, parameters: int) -> dict[str, flo
 
     import llc
     from benchmarks.speed.nets import STEP_SIZE, make_posterior, make_problem, widths_of
-    from llc.draws import draw
+    from llc.draws import draw, programs
 
     widths = widths_of(parameters)
     problem = make_problem(widths, N)
@@ -58,12 +58,12 @@ def measure(kernel_name: str, num_chains: int, parameters: int) -> dict[str, flo
     posterior = make_posterior(problem, widths, BATCH)
     made = _resident("VmHWM")
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
-    estimate = draw.memory(kernel, posterior, num_chains=num_chains)
+    estimate = llc.memory(kernel, posterior, num_chains=num_chains)
     chains = draw.start_chains(kernel, posterior, 0, num_chains=num_chains, num_warmup=0)
     chains = draw.advance(chains, 3)
     sampled = _resident("VmHWM")
     counts = jnp.asarray(1), jnp.asarray(1)
-    program = draw._advance.lower((kernel, posterior, *counts), chains.states, draw._CAPACITY, False).compile()
+    program = programs.proceed.lower((kernel, posterior, *counts), chains.states, programs.CAPACITY, False).compile()
     account = program.compiled.memory_analysis()
     held = account.argument_size_in_bytes + account.output_size_in_bytes - account.alias_size_in_bytes
     unit = 4 * posterior.dimension

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Var
 
+from llc.posterior.work import programs
+
 # of the size of their results: JAX's threefry holds two counters and two words of state
 _WORKSPACE = {"random_bits": 4, "sort": 1, "cumsum": 1}
 # no arrays: XLA computes them where they are read
@@ -176,7 +178,7 @@ def _inside(equation: Any, taken: set[Any], made: int) -> int:
         return peak_bytes(body, carried) + sum(_bytes(v.aval) for v in results)
     sizes = [
         peak_bytes(program, frozenset(i for i, v in enumerate(operands[-len(program.invars) :]) if _is_in(v, taken)))
-        for program in _programs(equation)
+        for program in programs(equation)
     ]
     return max(sizes) if sizes else made + _WORKSPACE.get(name, 0) * sum(_bytes(v.aval) for v in equation.outvars)
 
@@ -190,7 +192,7 @@ def _handed_over(equation: Any) -> list[Any]:
         return operands[parameters["num_consts"] :][: parameters["num_carry"]]
     if name in _UPDATES:
         return operands[:1]
-    return operands if name in _ELEMENTWISE or _programs(equation) else []
+    return operands if name in _ELEMENTWISE or programs(equation) else []
 
 
 def _is_fused(equation: Any, last: int, readers: list[int], equations: list[Any]) -> bool:
@@ -201,12 +203,6 @@ def _is_fused(equation: Any, last: int, readers: list[int], equations: list[Any]
     if name not in _ELEMENTWISE or len(readers) != 1 or last == len(equations):
         return False
     return equations[readers[0]].primitive.name in _ELEMENTWISE | _REDUCTIONS
-
-
-def _programs(equation: Any) -> list[Any]:
-    has_program = lambda parameter: hasattr(getattr(parameter, "jaxpr", parameter), "eqns")
-    parameters = jax.tree.leaves(list(equation.params.values()), is_leaf=has_program)
-    return [getattr(parameter, "jaxpr", parameter) for parameter in parameters if has_program(parameter)]
 
 
 def _is_in(atom: Any, variables: set[Any]) -> bool:

@@ -118,7 +118,7 @@ def _full_gradient_cost(tree: Any, shapes: tuple[tuple[tuple[int, ...], Any], ..
     blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
     flops = float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
     once = max(flops, _FLOPS_A_BYTE * float(analysis.get("bytes accessed", 0.0)))
-    return blocks * repeated_work(posterior) * once
+    return blocks * repeated_work(posterior.problem, posterior.center) * once
 
 
 def affordable_steps(

@@ -81,12 +81,12 @@ def gradient_term(posterior: LocalPosterior) -> Float[Array, ""]:
 
 def products_work(posterior: LocalPosterior) -> float:
     """Flops of the Hessian products that one look at the curvature takes."""
-    return _NUM_PRODUCTS * 2 * gradient_work(posterior) * examples_seen(posterior)
+    return _NUM_PRODUCTS * 2 * gradient_work(posterior.problem, posterior.center) * examples_seen(posterior)
 
 
 def examples_seen(posterior: LocalPosterior) -> int:
     """Examples of a Hessian product: at most 4096, fewer where a product would take more than 1e11 flops."""
-    affordable = int(_MAX_WORK / (2 * gradient_work(posterior)))
+    affordable = int(_MAX_WORK / (2 * gradient_work(posterior.problem, posterior.center)))
     return min(posterior.n, _MAX_EXAMPLES, max(_FEWEST_EXAMPLES, affordable))
 
 

@@ -22,6 +22,7 @@ from llc.posterior.localization import Localization, Relative, resolve_localizat
 from llc.posterior.loss_cache import known_losses
 from llc.posterior.masks import free_coordinates
 from llc.posterior.temperature import resolve_nbeta
+from llc.posterior.work import intermediates
 from llc.problem import Problem, over_examples
 
 DEFAULT_BATCH_SIZE = 128
@@ -271,24 +272,10 @@ def _resolve_batch_size(batch_size: int | None, n: int, layout: Layout) -> int:
 
 def _block_size(problem: Problem, center: PyTree) -> int:
     """Examples whose intermediates fit into a block: what a second example adds to the loss's own arrays."""
-
-    def elements(jaxpr: Any) -> int:
-        inner = sum(
-            elements(getattr(sub, "jaxpr", sub))
-            for equation in jaxpr.eqns
-            for parameter in equation.params.values()
-            for sub in (parameter if isinstance(parameter, tuple | list) else (parameter,))
-            if hasattr(getattr(sub, "jaxpr", sub), "eqns")
-        )
-        return inner + sum(getattr(v.aval, "size", 0) for equation in jaxpr.eqns for v in equation.outvars)
-
-    def traced(examples: int) -> int:
-        return elements(jax.make_jaxpr(problem.loss_fn)(center, problem.shapes(examples)).jaxpr)
-
     own = 0  # what is read block by block counts too
     if isinstance(problem.data, OffDevice):
         own = sum(row.size * row.dtype.itemsize for row in jax.tree.leaves(problem.shapes(1))) // 4
-    return max(1, _BLOCK_ELEMENTS // max(1, traced(3) - traced(2), own))
+    return max(1, _BLOCK_ELEMENTS // max(own, intermediates(problem, center)))
 
 
 @eqx.filter_jit

@@ -1,27 +1,33 @@
-"""Arithmetic that a loss takes, counted from its program before anything runs."""
+"""Arithmetic and intermediates of a loss, counted from its program before anything runs."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
-from llc.posterior.local_posterior import LocalPosterior
+from llc.problem import Problem
 
 _LOSSES_A_GRADIENT = 3  # a derivative costs about as much as three values
 
 
-def gradient_work(posterior: LocalPosterior) -> float:
-    """Flops of the gradient of one example's loss, matrix products and convolutions counted in full."""
-    problem = posterior.problem
-    count = lambda examples: flops(problem.loss_fn, posterior.center, problem.shapes(examples))
-    return _LOSSES_A_GRADIENT * max(1.0, count(3) - count(2))
+def gradient_work(problem: Problem, params: PyTree) -> float:
+    """Flops of the gradient of one example's loss."""
+    of = lambda examples: flops(problem.loss_fn, params, problem.shapes(examples))
+    return _LOSSES_A_GRADIENT * max(1.0, of(3) - of(2))
 
 
-def repeated_work(posterior: LocalPosterior) -> float:
-    """How many times the flops that a compiler counts the loss takes: it counts what a loop repeats once."""
-    given = posterior.center, posterior.problem.shapes(2)
-    return flops(posterior.problem.loss_fn, *given) / flops(posterior.problem.loss_fn, *given, repeat=False)
+def repeated_work(problem: Problem, params: PyTree) -> float:
+    """How many times the flops that a compiler counts a loss takes: it counts once what a loop repeats."""
+    given = params, problem.shapes(2)
+    return flops(problem.loss_fn, *given) / max(1.0, flops(problem.loss_fn, *given, repeat=False))
+
+
+def intermediates(problem: Problem, params: PyTree) -> int:
+    """Elements that one more example adds to the arrays of its loss."""
+    of = lambda examples: _total(_sizes, jax.make_jaxpr(problem.loss_fn)(params, problem.shapes(examples)).jaxpr, True)
+    return int(max(1.0, of(3) - of(2)))
 
 
 def flops(function: Callable[..., Any], *arguments: Any, repeat: bool = True) -> float:
@@ -32,30 +38,36 @@ def flops(function: Callable[..., Any], *arguments: Any, repeat: bool = True) ->
     >>> [flops(deep, layers, jax.ShapeDtypeStruct((2,), np.float32), repeat=repeat) for repeat in (True, False)]
     [40.0, 8.0]
     """
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr, repeat)
+    return _total(_arithmetic, jax.make_jaxpr(function)(*arguments).jaxpr, repeat)
 
 
-def _count(program: Any, repeat: bool) -> float:
-    return float(sum(_of_equation(equation, repeat) for equation in program.eqns))
-
-
-def _of_equation(equation: Any, repeat: bool) -> float:
-    name, parameters = equation.primitive.name, equation.params
-    size = sum(getattr(v.aval, "size", 1) for v in equation.outvars)
-    if name == "dot_general":
-        (contracted, _), _ = parameters["dimension_numbers"]
-        return 2.0 * size * np.prod([equation.invars[0].aval.shape[axis] for axis in contracted])
-    if name == "conv_general_dilated":
-        kernel, channels = equation.invars[1].aval, parameters["dimension_numbers"].rhs_spec[0]
-        return 2.0 * size * kernel.size / kernel.shape[channels]
-    inner = [_count(program, repeat) for program in _programs(parameters)]
-    if not inner:
-        return float(size)
-    times = parameters["length"] if name == "scan" and repeat else 1
-    return times * (max(inner) if name == "cond" else sum(inner))
-
-
-def _programs(parameters: dict[str, Any]) -> list[Any]:
+def programs(equation: Any) -> list[Any]:
+    """What an equation of a traced program calls, loops over or chooses from."""
     is_program = lambda part: hasattr(getattr(part, "jaxpr", part), "eqns")
-    parts = jax.tree.leaves(list(parameters.values()), is_leaf=is_program)
+    parts = jax.tree.leaves(list(equation.params.values()), is_leaf=is_program)
     return [getattr(part, "jaxpr", part) for part in parts if is_program(part)]
+
+
+def _total(of_equation: Callable[[Any], float], program: Any, repeat: bool) -> float:
+    """The sum over the equations of a program and of what they call."""
+    total = 0.0
+    for equation in program.eqns:
+        inner = [_total(of_equation, called, repeat) for called in programs(equation)]
+        times = equation.params["length"] if equation.primitive.name == "scan" and repeat else 1
+        combined = max if equation.primitive.name == "cond" else sum
+        total += times * combined(inner) if inner else of_equation(equation)
+    return total
+
+
+def _sizes(equation: Any) -> float:
+    return float(sum(getattr(v.aval, "size", 0) for v in equation.outvars))
+
+
+def _arithmetic(equation: Any) -> float:
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return 2 * _sizes(equation) * float(np.prod([equation.invars[0].aval.shape[axis] for axis in contracted]))
+    if equation.primitive.name == "conv_general_dilated":
+        kernel, channels = equation.invars[1].aval, equation.params["dimension_numbers"].rhs_spec[0]
+        return 2 * _sizes(equation) * kernel.size / kernel.shape[channels]
+    return _sizes(equation)

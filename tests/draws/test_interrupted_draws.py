@@ -23,7 +23,7 @@ def interrupt_after(monkeypatch):
     """Calls of one draw each, and Ctrl-C instead of the one after so many."""
 
     def install(num_calls):
-        calls, advance = itertools.count(), module._advance
+        calls, advance = itertools.count(), module.proceed
 
         def interrupted(*args):
             if next(calls) >= num_calls:
@@ -31,7 +31,7 @@ def interrupt_after(monkeypatch):
             return advance(*args)
 
         monkeypatch.setattr(module, "_SECONDS_PER_CALL", 0.0)
-        monkeypatch.setattr(module, "_advance", interrupted)
+        monkeypatch.setattr(module, "proceed", interrupted)
 
     return install
 

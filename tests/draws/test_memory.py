@@ -9,7 +9,9 @@ import pytest
 
 import llc
 from llc.draws import draw as module
+from llc.draws import room as room_module
 from llc.draws.memory import OutOfMemory, free_memory, is_out_of_memory
+from llc.draws.programs import CAPACITY
 
 SGLD = llc.samplers.SGLD(step_size=1e-5)
 GENERATOR = np.random.default_rng(0)
@@ -43,7 +45,7 @@ def compiled_bytes(kernel, posterior, num_chains):
     """What the compiler says of the program that `draw` runs, beside the posterior it is given."""
     states = module.start_chains(kernel, posterior, 0, num_chains=num_chains, num_warmup=0).states
     counts = jnp.asarray(1), jnp.asarray(1)
-    program = module._advance.lower((kernel, posterior, *counts), states, module._CAPACITY, False).compile()
+    program = module.proceed.lower((kernel, posterior, *counts), states, CAPACITY, False).compile()
     account = program.compiled.memory_analysis()
     return account.temp_size_in_bytes + account.output_size_in_bytes
 
@@ -59,34 +61,34 @@ def compiled_bytes(kernel, posterior, num_chains):
 )
 def test_it_is_near_what_the_compiler_says(kernel, net, num_chains, request):
     posterior = request.getfixturevalue(net)
-    estimate = module.memory(kernel, posterior, num_chains=num_chains)
+    estimate = room_module.memory(kernel, posterior, num_chains=num_chains)
     # measured 0.53 to 0.83: XLA may hold side by side what the program has one after the other
     assert 0.5 < estimate.needed / compiled_bytes(kernel, posterior, num_chains) < 1.5
 
 
 def test_parts_of_a_small_posterior(wide):
     d = wide.dimension
-    two = module.memory(SGLD, wide, num_chains=2)
+    two = room_module.memory(SGLD, wide, num_chains=2)
     # the position, ΔL, the virial of three leaves, the gradients counted and a key
     assert two.chains == 2 * (4 * (d + 1 + 3 + 1) + 8)
     assert two.data == 4 * 300 * (64 + 8 + 1)
     assert 0 <= two.parameters - 2 * 4 * d < 100  # the checkpoint and the gradient at it
-    assert module.memory(SGLD, wide, num_chains=2, keep_weights=True).draws > two.draws + 2 * 4 * d
+    assert room_module.memory(SGLD, wide, num_chains=2, keep_weights=True).draws > two.draws + 2 * 4 * d
     assert "free" in repr(two)
 
 
 @pytest.mark.parametrize(("num_chains", "room_for"), [(8, 3), (2, 1)])
 def test_refusal_names_what_fits_and_it_does(monkeypatch, wide, num_chains, room_for):
-    room = module.memory(SGLD, wide, num_chains=room_for).needed
-    monkeypatch.setattr(module, "free_memory", lambda devices: room)
+    room = room_module.memory(SGLD, wide, num_chains=room_for).needed
+    monkeypatch.setattr(room_module, "free_memory", lambda devices: room)
     with pytest.raises(OutOfMemory, match=rf"{num_chains} chains of SGLD need .* num_chains={room_for} would fit"):
         module.start_chains(SGLD, wide, 0, num_chains=num_chains, num_warmup=0)
     module.start_chains(SGLD, wide, 0, num_chains=room_for, num_warmup=0)
 
 
 def test_refusal_names_a_batch_that_fits(monkeypatch, deep):
-    room = module.memory(SGLD, deep.with_batch_size(100), num_chains=1).needed
-    monkeypatch.setattr(module, "free_memory", lambda devices: room)
+    room = room_module.memory(SGLD, deep.with_batch_size(100), num_chains=1).needed
+    monkeypatch.setattr(room_module, "free_memory", lambda devices: room)
     with pytest.raises(OutOfMemory, match=r"num_chains=1 with batch_size=\d+ would fit") as refusal:
         llc.draw(SGLD, deep, num_chains=2)
     batch_size = int(str(refusal.value).split("batch_size=")[1].split()[0])
@@ -97,27 +99,27 @@ def test_refusal_names_a_batch_that_fits(monkeypatch, deep):
 
 
 def test_where_nothing_smaller_fits(monkeypatch, wide):
-    monkeypatch.setattr(module, "free_memory", lambda devices: 999)
+    monkeypatch.setattr(room_module, "free_memory", lambda devices: 999)
     with pytest.raises(OutOfMemory, match=r"999 B is free.*mask=.*rematerialized"):
         module.start_chains(SGLD, wide, 0, num_chains=2, num_warmup=0)
 
 
 def test_unknown_room_refuses_nothing(monkeypatch, wide):
-    monkeypatch.setattr(module, "free_memory", lambda devices: None)
-    assert module.memory(SGLD, wide, num_chains=10**6).fits
+    monkeypatch.setattr(room_module, "free_memory", lambda devices: None)
+    assert room_module.memory(SGLD, wide, num_chains=10**6).fits
 
 
 @pytest.mark.parametrize(
     "error", [jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."), MemoryError("numpy")]
 )
-@pytest.mark.parametrize("program", ["_start", "_advance"])
+@pytest.mark.parametrize("program", ["begin", "proceed"])
 def test_running_out_is_told_by_part(monkeypatch, wide, error, program):
     def fail(*args):
         raise error
 
     # the account is traced as well, through the same programs
-    account = module.memory(SGLD, wide, num_chains=2)
-    monkeypatch.setattr(module, "memory", lambda *args, **settings: account)
+    account = room_module.memory(SGLD, wide, num_chains=2)
+    monkeypatch.setattr(room_module, "memory", lambda *args, **settings: account)
     monkeypatch.setattr(module, program, fail)
     with pytest.raises(OutOfMemory, match=r"Memory ran out. 2 chains of SGLD need about .* is free"):
         llc.draw(SGLD, wide, num_chains=2, num_warmup=0, num_draws=1)

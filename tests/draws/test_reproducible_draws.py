@@ -30,8 +30,8 @@ def test_the_same_key_however_cut(draws_of, kernels, monkeypatch):
 def test_the_same_draws_out_of_smaller_buffers(draws_of, one_leaf, monkeypatch):
     settings = {"posterior": one_leaf, "num_draws": 30, "num_warmup": 10, "keep_weights": False}
     draws = draws_of(SGLDS[0], **settings)
-    calls, advance = [], module._advance
-    monkeypatch.setattr(module, "_advance", lambda *args: calls.append(int(args[0][2])) or advance(*args))
+    calls, advance = [], module.proceed
+    monkeypatch.setattr(module, "proceed", lambda *args: calls.append(int(args[0][2])) or advance(*args))
     monkeypatch.setattr(module, "_SECONDS_PER_CALL", 1e6)
     monkeypatch.setattr(module, "_CAPACITY", 7)
     xr.testing.assert_identical(draws_of(SGLDS[0], **settings), draws)

@@ -88,7 +88,7 @@ def test_the_same_key_gives_the_same_estimate_and_another_another(problem):
 
 
 def test_ctrl_c_keeps_and_reports_the_draws_so_far(problem, monkeypatch):
-    advance, calls = draw_module._advance, []
+    advance, calls = draw_module.proceed, []
 
     def interrupted(*args):
         calls.append(None)
@@ -96,7 +96,7 @@ def test_ctrl_c_keeps_and_reports_the_draws_so_far(problem, monkeypatch):
             raise KeyboardInterrupt
         return advance(*args)
 
-    monkeypatch.setattr(draw_module, "_advance", interrupted)
+    monkeypatch.setattr(draw_module, "proceed", interrupted)
     monkeypatch.setattr(draw_module, "_SECONDS_PER_CALL", 1e-6)  # a draw a call
     kernel = llc.samplers.SGLD(1e-3)
     result = llc.estimate(problem, CENTER, kernel=kernel, num_warmup=4, num_draws=1000, progress=False)

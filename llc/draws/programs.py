@@ -1,0 +1,90 @@
+"""The two compiled programs of sampling, which serve every checkpoint of the same shapes: chains begin, and proceed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from llc.draws.observables import Observables, empty_buffer, next_draw, shape_of
+from llc.posterior.local_posterior import LocalPosterior
+from llc.samplers.kernel import Kernel
+
+CAPACITY = 128  # draws that one compiled call can hold
+_CAPACITY_ELEMENTS = 2**26  # and the weights among them
+_LARGE = 100_000  # coordinates, from which chains gain nothing side by side
+
+
+@eqx.filter_jit
+def begin(
+    kernel: Kernel,
+    posterior: LocalPosterior,
+    keys: Array,
+    starts: Float[Array, "ladder chain d"] | None,
+    num_warmup: int,
+) -> Any:
+    """The first states of chains, with leading axes (ladder, chain)."""
+
+    def one(kernel: Kernel, key: Array, start: Float[Array, "d"] | None = None) -> Any:
+        params = None if start is None else posterior.params(start)
+        return kernel.init(key, num_warmup, params, (posterior,), {})
+
+    states = _over_ladder(one, kernel, posterior)(*(keys,) if starts is None else (keys, starts))
+    return posterior.layout.constrain_chains(states)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def proceed(
+    given: tuple[Kernel, LocalPosterior, Int[Array, ""], Int[Array, ""]],
+    states: Any,
+    capacity: int,
+    keep_weights: bool,
+) -> tuple[Any, Observables]:
+    """`size` draws of every chain into buffers of length `capacity`: both counts are traced, and never recompile.
+
+    The new states lie where the old ones did.
+    """
+    kernel, posterior, size, thinning = given
+
+    def one(kernel: Kernel, state: Any) -> tuple[Any, Observables]:
+        def body(i: Array, carry: tuple) -> tuple:
+            state, buffer = carry
+            state, observed = next_draw(kernel, posterior, state, thinning, keep_weights)
+            return state, jax.tree.map(lambda room, value: room.at[i].set(value), buffer, observed)
+
+        buffer = empty_buffer(shape_of(kernel, posterior, state, keep_weights), capacity)
+        return jax.lax.fori_loop(0, size, body, (state, buffer))
+
+    return posterior.layout.constrain_chains(_over_ladder(one, kernel, posterior)(states))
+
+
+def capacity_of(states: Any, posterior: LocalPosterior, keep_weights: bool) -> int:
+    """Draws that one compiled call has room for."""
+    if not keep_weights:
+        return CAPACITY
+    chains = int(np.prod(states.position.shape[:2]))
+    return max(1, min(CAPACITY, _CAPACITY_ELEMENTS // (chains * posterior.dimension)))
+
+
+def _over_ladder(f: Callable[..., Any], kernel: Kernel, posterior: LocalPosterior) -> Callable[..., Any]:
+    """Map f(kernel, ...) over (ladder, chain); a kernel of one step size is a ladder of one.
+
+    Large chains run one after the other on a CPU: each fills the machine, and they need the room of one to work in.
+    """
+    ladder = None if kernel.step_size is None or jnp.ndim(kernel.step_size) == 0 else 0
+    one = lambda step_size, args: f(_with_step_size(kernel, step_size), *args)
+    if posterior.dimension < _LARGE or posterior.layout.mesh is not None or jax.default_backend() != "cpu":
+        each = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(ladder, 0))
+        return lambda *args: each(kernel.step_size, args)
+    in_turn = lambda step_size, args: jax.lax.map(lambda chain: one(step_size, chain), args)
+    if ladder == 0:
+        return lambda *args: jax.lax.map(lambda rung: in_turn(*rung), (kernel.step_size, args))
+    only = lambda *args: in_turn(kernel.step_size, jax.tree.map(lambda leaf: leaf[0], args))
+    return lambda *args: jax.tree.map(lambda leaf: leaf[None], only(*args))
+
+
+def _with_step_size(kernel: Kernel, step_size: Array | None) -> Kernel:
+    return eqx.tree_at(lambda k: k.step_size, kernel, step_size, is_leaf=lambda x: x is None)
