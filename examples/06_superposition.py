@@ -139,10 +139,10 @@ checkpoints = [(int(steps[i]), jax.tree.map(lambda leaf, i=i: leaf[i], history))
 # %% [markdown]
 # Amid such noise no checkpoint is a minimum of the training loss, and even at rest 5⁻ would not be: from b = 0 on, the
 # silent output's bias leads down to 5⁺. Each is a minimum of its own behaviour: what else computes the function that
-# the network computes there? That is `behavioral=True`. All else is left to its defaults.
+# the network computes there? That is `behavioral=True`. Fewer draws than usual are enough to tell the polygons apart.
 
 # %%
-run = llc.trajectory(problem, checkpoints, behavioral=True, progress=False)
+run = llc.trajectory(problem, checkpoints, behavioral=True, num_warmup=100, num_draws=200, progress=False)
 frame = run.to_dataframe()
 frame["polygon"] = [name_of(params) for _, params in checkpoints]
 print(run, frame[["step", "polygon", "llc", "std_error", "loss", "verdicts"]].to_string(), run.transitions(), sep="\n")

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 from base64 import b64encode
 from pathlib import Path
 
@@ -96,15 +97,17 @@ def test_the_numbers_are_those_of_the_run(run, tmp_path, parsed):
     frame = run.to_dataframe()
     assert len(rows) == len(frame)
     for row, (_, measured) in zip(rows, frame.iterrows(), strict=True):
-        assert f"{measured['llc']:.2f}"[:-1] in row
+        shown = re.search(r"(\S+) ± ", row.removeprefix(str(measured["step"])))
+        assert shown
+        assert float(shown[1]) == pytest.approx(measured["llc"], abs=measured["std_error"] / 10)
         assert f"{measured['loss']:.4g}" in row
         assert all(verdict in row for verdict in measured["verdicts"])
     lead = page.texts_of("p")[0]
     assert "at 9 steps" in lead
     assert "d = 2 free parameters" in lead
     first, last = frame.iloc[0], frame.iloc[-1]
-    assert f"λ̂ = {first['llc']:.2f}"[:-1] in lead
-    assert f"λ̂ = {last['llc']:.2f}"[:-1] in lead
+    for value, measured in zip(re.findall(r"λ̂ = (\S+) ± ", lead), (first, last), strict=True):
+        assert float(value) == pytest.approx(measured["llc"], abs=measured["std_error"] / 10)
     found = {verdict for verdicts in frame["verdicts"] for verdict in verdicts}
     assert all(Verdict(verdict).advice in "".join(page.texts_of("td")) for verdict in found)
     settings = dict(zip(page.texts_of("th"), page.texts_of("td"), strict=False))
