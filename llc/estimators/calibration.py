@@ -254,7 +254,8 @@ def warm_up_ladder(
         wanted = min(math.ceil(wanted), effort.max_steps // 2 - steps) if given is None else math.ceil(wanted)
         if wanted <= 0:
             continue
-        thinning = min(max(math.ceil(wanted / _DRAWS_A_CHECK), _steps_a_full_loss(posterior, kernels)), wanted)
+        affordable = max(1, wanted // _steps_a_full_loss(posterior, kernels))
+        thinning = math.ceil(wanted / min(_DRAWS_A_CHECK, affordable))
         chains = advance(chains, math.ceil(wanted / thinning), thinning=thinning, warmup=True, progress=effort.progress)
         time, steps = time + wanted * step_size, steps + wanted
         if chains.interrupted:
