@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from llc.draws import draw as module
+from llc.draws import programs
 from llc.draws.schema import read_settings
 from llc.samplers import MALA, NUTS, SGLD
 
@@ -33,7 +34,7 @@ def test_the_same_draws_out_of_smaller_buffers(draws_of, one_leaf, monkeypatch):
     calls, advance = [], module.proceed
     monkeypatch.setattr(module, "proceed", lambda *args: calls.append(int(args[0][2])) or advance(*args))
     monkeypatch.setattr(module, "_SECONDS_PER_CALL", 1e6)
-    monkeypatch.setattr(module, "_CAPACITY", 7)
+    monkeypatch.setattr(programs, "CAPACITY", 7)
     xr.testing.assert_identical(draws_of(SGLDS[0], **settings), draws)
     assert calls == [1, 7, 2, 1, 7, 7, 7, 7, 1]
 
