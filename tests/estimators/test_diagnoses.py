@@ -61,6 +61,8 @@ def test_what_a_sound_value_means_is_said_before_it(change, verdict):
 def test_noise_alone_is_no_fault():
     noisy = SOUND._replace(virial=Mean(11.0, 0.5, 500, 1.0), log_nbeta=Mean(0.6, 0.2, 500, 1.0))
     assert diagnose(noisy) == (Verdict.CONVERGED,)
+    seldom_wide = SOUND._replace(virial=Mean(2.4, 0.09, 48, 1.0), dimension=3)  # one mode's square, 0.4 of 1 by chance
+    assert diagnose(seldom_wide._replace(llc=Mean(1.0, 0.01, 500, 1.0))) == (Verdict.CONVERGED,)
 
 
 def test_nothing_left_says_why():
