@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,11 +14,11 @@ import numpy as np
 from jaxtyping import PyTree, Shaped
 
 from llc.draws.progress import progress_bar
+from llc.files import remove_remains
 from llc.problem import named_leaves
 
 _INDEX = "batches.json"
 _TEMPORARY = ".tmp-batches-"
-_DAY = 86_400.0  # seconds
 
 
 def from_batches(
@@ -56,7 +55,7 @@ def from_batches(
     folder = Path(folder)
     if not _is_written(folder, n):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(folder.parent)
+        remove_remains(folder.parent, f"{_TEMPORARY}*")
         temporary = folder.parent / f"{_TEMPORARY}{uuid4().hex}"
         temporary.mkdir()
         try:
@@ -176,10 +175,3 @@ def _mapped(path: Path, dtype: str) -> np.memmap:
     """A file's array; of a type that .npy does not know, such as bfloat16, by its bytes."""
     array = np.load(path, mmap_mode="r")
     return array if array.dtype == np.dtype(dtype) else array.view(np.dtype(dtype))
-
-
-def _remove_remains(folder: Path) -> None:
-    """Remove what killed processes left, once it is a day old: others may be at work."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        if time.time() - path.stat().st_mtime > _DAY:
-            shutil.rmtree(path, ignore_errors=True)

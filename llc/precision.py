@@ -28,7 +28,8 @@ def mixed_precision(problem: Problem, dtype: Any = jnp.bfloat16) -> Problem:
 
     Weights, their moves and sums over examples stay in float32; so does the likelihood, where the problem knows it.
     Rounding the weights adds to λ̂ what that much noise costs, nβ/2 · tr(H Σ) with Σ the rounding errors' variances and
-    H the loss's Hessian: compare with float32 on one checkpoint first.
+    H the loss's Hessian: compare with float32 on one checkpoint first. Of a problem that is both, the precision comes
+    first, `rematerialized(mixed_precision(problem))`; the other way round the likelihood is rounded too.
 
     >>> import llc
     >>> problem = llc.Problem(lambda w, x: 0.5 * (x - w) ** 2, jnp.zeros(100))

@@ -8,6 +8,7 @@ import pytest
 import llc
 
 ROOMS = [
+    "files",
     "cache",
     "data",
     "problem",

@@ -2,12 +2,10 @@
 
 import json
 import operator
-import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, SupportsIndex
-from uuid import uuid4
 
 import ml_dtypes
 import numpy as np
@@ -15,6 +13,7 @@ from jaxtyping import PyTree
 
 from llc.checkpoints import npz, safetensors
 from llc.checkpoints.tree import is_floating
+from llc.files import written_whole
 from llc.problem import named_leaves
 
 _WRITERS = {".npz": npz.write, ".safetensors": safetensors.write}
@@ -61,12 +60,8 @@ def save(
         msg = f"{path}: metadata cannot be written as JSON ({error}); use strings, numbers, lists and dicts."
         raise ValueError(msg) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{uuid4().hex}{path.suffix}")
-    try:
-        _WRITERS[path.suffix.lower()](temporary, arrays, None if step is None else operator.index(step), metadata or {})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as made:
+        _WRITERS[path.suffix.lower()](made, arrays, None if step is None else operator.index(step), metadata or {})
     return path
 
 

@@ -92,17 +92,8 @@ def draw(
     Raises:
         ValueError: a count is not positive, the mesh does not fit, or processes that draw together disagree.
     """
-    asked = {
-        "rng_key": rng_key,
-        "kernel": kernel,
-        "nbeta": posterior.nbeta,
-        "localization": posterior.localization,
-        "batch_size": posterior.batch_size,
-        "num_chains": num_chains,
-        "num_warmup": num_warmup,
-        "num_draws": num_draws,
-        "thinning": thinning,
-    }
+    asked = dict(locals())
+    asked |= {name: getattr(posterior, name) for name in ("nbeta", "localization", "free", "batch_size")}
     processes.check_agreement(mesh or posterior.layout.mesh, posterior.problem, posterior.center, asked)
     posterior = posterior.on(mesh)
     for name, value in {"num_chains": num_chains, "num_draws": num_draws, "thinning": thinning}.items():

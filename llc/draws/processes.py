@@ -15,6 +15,7 @@ from llc.posterior.devices import mesh_of
 from llc.problem import Problem
 
 _ROOM = 8192  # bytes in which a process says what it was asked
+_ASIDE = {"problem", "params", "posterior", "mesh", "progress"}  # that are compared by their contents, or not at all
 _LONGEST = 60  # characters that a setting is told in; of a longer one its hash
 
 
@@ -27,14 +28,15 @@ def check_agreement(mesh: Mesh | None, problem: Problem, params: PyTree, setting
         mesh: the devices; nothing is compared where they belong to one process.
         problem: whose data and n are compared.
         params: the weights.
-        settings: by their names, the same names on every process.
+        settings: the arguments of a call, by their names; all but the data, the weights, the devices and the bar.
 
     Raises:
         ValueError: on every process, naming what differs with the value of each.
     """
     if _num_processes(mesh_of(mesh, params)) == 1:
         return
-    asked = {"n": problem.n, **settings, "weights": params, "data": problem.data}
+    asked = {name: value for name, value in settings.items() if name not in _ASIDE}
+    asked = {"n": problem.n, **asked, "weights": params, "data": problem.data}
     told = json.dumps({name: _told(value) for name, value in asked.items()}).encode().ljust(_ROOM)
     gathered = multihost_utils.process_allgather(np.frombuffer(told, np.uint8))
     heard = [json.loads(bytes(np.asarray(row, np.uint8))) for row in gathered]

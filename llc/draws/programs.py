@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from llc.draws.observables import Observables, empty_buffer, next_draw, shape_of
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.kernel import Kernel
+from llc.samplers.kernel import Kernel, with_step_size
 
 CAPACITY = 128  # draws that one compiled call can hold
 _CAPACITY_ELEMENTS = 2**26  # and the weights among them
@@ -75,7 +75,7 @@ def _over_ladder(f: Callable[..., Any], kernel: Kernel, posterior: LocalPosterio
     Large chains run one after the other on a CPU: each fills the machine, and they need the room of one to work in.
     """
     ladder = None if kernel.step_size is None or jnp.ndim(kernel.step_size) == 0 else 0
-    one = lambda step_size, args: f(_with_step_size(kernel, step_size), *args)
+    one = lambda step_size, args: f(with_step_size(kernel, step_size), *args)
     if posterior.dimension < _LARGE or posterior.layout.mesh is not None or jax.default_backend() != "cpu":
         each = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(ladder, 0))
         return lambda *args: each(kernel.step_size, args)
@@ -84,7 +84,3 @@ def _over_ladder(f: Callable[..., Any], kernel: Kernel, posterior: LocalPosterio
         return lambda *args: jax.lax.map(lambda rung: in_turn(*rung), (kernel.step_size, args))
     only = lambda *args: in_turn(kernel.step_size, jax.tree.map(lambda leaf: leaf[0], args))
     return lambda *args: jax.tree.map(lambda leaf: leaf[None], only(*args))
-
-
-def _with_step_size(kernel: Kernel, step_size: Array | None) -> Kernel:
-    return eqx.tree_at(lambda k: k.step_size, kernel, step_size, is_leaf=lambda x: x is None)

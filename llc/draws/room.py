@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llc.draws import processes
+from llc.draws.keys import as_key
 from llc.draws.memory import Memory, OutOfMemory, free_memory, in_units, is_out_of_memory, peak_bytes, size_of
 from llc.draws.programs import begin, capacity_of, proceed
 from llc.posterior.local_posterior import LocalPosterior
@@ -38,7 +39,7 @@ def memory(kernel: Kernel, posterior: LocalPosterior, *, num_chains: int = 4, ke
         num_chains: chains, for each step size.
         keep_weights: whether draws keep their weights.
     """
-    keys = jax.random.split(jax.random.key(0), (np.size(kernel.step_size), num_chains))
+    keys = jax.random.split(as_key(0), (np.size(kernel.step_size), num_chains))
     start, states, _ = _begin_traced(kernel, posterior, keys, None, 0)
     capacity = capacity_of(states, posterior, keep_weights)
     counts = jnp.asarray(1), jnp.asarray(1)

@@ -1,13 +1,12 @@
 """Draws on disk: one netCDF file or one zarr folder, written whole or not at all."""
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import xarray
 from xarray import DataTree
+
+from llc.files import written_whole
 
 _FORMATS = (".nc", ".zarr")
 
@@ -42,15 +41,11 @@ def save(draws: DataTree, path: str | Path) -> Path:
     path = check_destination(path)
     if draws.attrs.get("processes", 1) > 1 and not _first_process():
         return path
-    with tempfile.TemporaryDirectory(prefix=".tmp-llc-", dir=path.absolute().parent) as folder:
-        made = Path(folder) / path.name
+    with written_whole(path) as made:
         if path.suffix == ".nc":
             draws.to_netcdf(made, engine="netcdf4")
         else:
             draws.to_zarr(made, consolidated=False)
-            if path.exists():  # a folder that holds files cannot be replaced in one step
-                shutil.rmtree(path)
-        os.replace(made, path)
     return path
 
 

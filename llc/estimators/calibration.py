@@ -21,7 +21,7 @@ from llc.posterior.curvature import largest_curvature, products_work
 from llc.posterior.local_posterior import DEFAULT_BATCH_SIZE, LocalPosterior
 from llc.posterior.work import repeated_work
 from llc.samplers import HMC, NUTS, SGLD, ReplicaExchange
-from llc.samplers.kernel import Kernel
+from llc.samplers.kernel import Kernel, with_step_size
 from llc.samplers.momentum import MomentumKernel
 
 LADDER = (1.0, 0.5, 0.25)  # step sizes of an extrapolation, against the largest
@@ -297,8 +297,3 @@ def _frozen(chains: Chains) -> Chains:
 def full_gradient(posterior: LocalPosterior, v: Float[Array, "d"]) -> Float[Array, "d"]:
     """∇ΔL over all the data."""
     return jax.grad(posterior.loss_difference)(v)
-
-
-def with_step_size(kernel: Kernel, step_sizes: Array) -> Kernel:
-    """The same kernel at another step size, or ladder of them."""
-    return eqx.tree_at(lambda k: k.step_size, kernel, step_sizes, is_leaf=lambda x: x is None)

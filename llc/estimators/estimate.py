@@ -85,21 +85,7 @@ def estimate(
     Raises:
         ValueError: something given cannot be estimated from, said with what came, what is allowed and what to do.
     """
-    asked = {
-        "rng_key": rng_key,
-        "kernel": kernel,
-        "nbeta": nbeta,
-        "localization": localization,
-        "mask": mask,
-        "batch_size": batch_size,
-        "num_chains": num_chains,
-        "num_warmup": num_warmup,
-        "num_draws": num_draws,
-        "thinning": thinning,
-        "relative_error": relative_error,
-        "max_gradient_evaluations": max_gradient_evaluations,
-    }
-    check_agreement(mesh, problem, params, asked)
+    check_agreement(mesh, problem, params, dict(locals()))
     _check_numbers(num_chains, num_warmup, num_draws, thinning, relative_error)
     posterior = LocalPosterior(
         problem, params, nbeta=nbeta, localization=localization, mask=mask, batch_size=batch_size, mesh=mesh

@@ -18,7 +18,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from llc.data.off_device import OffDevice
 from llc.problem import named_leaves
 
 CHAIN, DATA = "chain", "data"
@@ -86,19 +85,9 @@ class Layout:
         return max(1, batch_size // self.num_data_devices) * self.num_data_devices
 
     def place_data(self, data: PyTree) -> PyTree:
-        """Examples over "data"; without such an axis on every device, unless the user has laid them out.
-
-        Raises:
-            ValueError: the examples are read from elsewhere, which only one device can do.
-        """
+        """Examples over "data"; without such an axis on every device, unless the user has laid them out."""
         if self.mesh is None:
             return data
-        if isinstance(data, OffDevice):
-            msg = (
-                f"a mesh of {self.mesh.size} devices was given with {len(data)} examples that are read from where they "
-                "lie; give them in memory, as np.asarray of them, or no mesh."
-            )
-            raise ValueError(msg)
         where = _over(self.mesh, DATA)
         devices = set(self.mesh.devices.flat)
         theirs = lambda leaf: DATA not in where.mesh.axis_names and len(devices) > 1 and _devices_of(leaf) == devices

@@ -253,8 +253,10 @@ def _exactly_zero_at_center(v: Float[Array, "d"], difference: Float[Array, ""]) 
 def _on(layout: Layout, problem: Problem) -> Problem:
     if layout.mesh is None:
         return problem
-    data = problem.in_memory("a mesh") if layout.num_data_devices > 1 else problem.data
-    return problem if isinstance(data, OffDevice) else eqx.tree_at(lambda p: p.data, problem, layout.place_data(data))
+    if isinstance(problem.data, OffDevice) and layout.num_data_devices == 1 and not layout.mesh.is_multi_process:
+        return problem  # each chain's device is handed what it asks for
+    data = problem.in_memory('a mesh with a "data" axis, or of several processes,')
+    return eqx.tree_at(lambda p: p.data, problem, layout.place_data(data))
 
 
 def _resolve_batch_size(batch_size: int | None, n: int, layout: Layout) -> int:

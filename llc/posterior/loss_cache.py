@@ -9,7 +9,6 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Array, Float, PyTree
@@ -17,6 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from llc import fingerprint
 from llc.cache import cache_folder
 from llc.data.off_device import OffDevice
+from llc.files import written_whole
 from llc.problem import Problem
 
 _CHECKED = 16  # losses that are computed anew
@@ -36,7 +36,9 @@ def known_losses(problem: Problem, center: PyTree, compute: Callable[[], Array])
         return kept
     losses = compute()
     with contextlib.suppress(OSError):  # a full disk, or one that cannot be written, costs the next run a pass
-        _write(path, np.asarray(losses))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as made:
+            np.savez(made, losses=np.asarray(losses))
         _sweep(path)
     return losses
 
@@ -58,16 +60,6 @@ def _read(path: Path) -> np.ndarray | None:
             return losses
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def _write(path: Path, losses: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{uuid4().hex}.npz"
-    try:
-        np.savez(temporary, losses=losses)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sweep(newest: Path) -> None:

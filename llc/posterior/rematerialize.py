@@ -27,16 +27,8 @@ class Rematerialized:
     """A loss whose gradient computes again what it does not keep; equal ones share compiled programs."""
 
     loss_fn: Callable[[Any, Any], Any]
-
-    @property
-    def apply_fn(self) -> Callable[[Any, Any], Any] | None:
-        """The network, where the loss knows it."""
-        return getattr(self.loss_fn, "apply_fn", None)
-
-    @property
-    def likelihood(self) -> Likelihood | None:
-        """The likelihood, where the loss knows it."""
-        return getattr(self.loss_fn, "likelihood", None)
+    apply_fn: Callable[[Any, Any], Any] | None
+    likelihood: Likelihood | None
 
     def __call__(self, params: PyTree, batch: PyTree) -> Any:
         """The losses of a batch."""
@@ -58,10 +50,8 @@ def rematerialized(problem: Problem) -> Problem:
     >>> float(jax.grad(lambda w: problem.losses(w, problem.data).mean())(0.0))
     -1.0
     """
-    leaves, tree = jax.tree.flatten(problem)
-    other = jax.tree.unflatten(tree, leaves)
-    object.__setattr__(other, "loss_fn", Rematerialized(problem.loss_fn))  # it is frozen
-    return other
+    loss_fn = Rematerialized(problem.loss_fn, problem.apply_fn, problem.likelihood)
+    return Problem(loss_fn, problem.data, test_data=problem.test_data)
 
 
 def _without_calls(function: Callable[..., Any], *arguments: Any) -> Any:

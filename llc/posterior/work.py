@@ -1,6 +1,7 @@
 """Arithmetic and intermediates of a loss, counted from its program before anything runs."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -14,20 +15,35 @@ _LOSSES_A_GRADIENT = 3  # a derivative costs about as much as three values
 
 def gradient_work(problem: Problem, params: PyTree) -> float:
     """Flops of the gradient of one example's loss."""
-    of = lambda examples: flops(problem.loss_fn, params, problem.shapes(examples))
-    return _LOSSES_A_GRADIENT * max(1.0, of(3) - of(2))
+    return _LOSSES_A_GRADIENT * _of_one_more(_arithmetic, problem, params)
 
 
 def repeated_work(problem: Problem, params: PyTree) -> float:
     """How many times the flops that a compiler counts a loss takes: it counts once what a loop repeats."""
-    given = params, problem.shapes(2)
-    return flops(problem.loss_fn, *given) / max(1.0, flops(problem.loss_fn, *given, repeat=False))
+    program = _loss(problem, params, 2)
+    return _total(_arithmetic, program, True) / max(1.0, _total(_arithmetic, program, False))
 
 
 def intermediates(problem: Problem, params: PyTree) -> int:
     """Elements that one more example adds to the arrays of its loss."""
-    of = lambda examples: _total(_sizes, jax.make_jaxpr(problem.loss_fn)(params, problem.shapes(examples)).jaxpr, True)
-    return int(max(1.0, of(3) - of(2)))
+    return int(_of_one_more(_sizes, problem, params))
+
+
+def _of_one_more(count: Callable[[Any], float], problem: Problem, params: PyTree) -> float:
+    two, three = (_total(count, _loss(problem, params, examples), True) for examples in (2, 3))
+    return max(1.0, three - two)
+
+
+def _loss(problem: Problem, params: PyTree, examples: int) -> Any:
+    """The program of the losses of so many examples."""
+    leaves, tree = jax.tree.flatten((params, problem.shapes(examples)))
+    return _traced(problem.loss_fn, tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+
+
+@lru_cache(maxsize=128)
+def _traced(loss_fn: Callable[[Any, Any], Any], tree: Any, shapes: tuple[tuple[tuple[int, ...], Any], ...]) -> Any:
+    given = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    return jax.make_jaxpr(loss_fn)(*given).jaxpr
 
 
 def flops(function: Callable[..., Any], *arguments: Any, repeat: bool = True) -> float:

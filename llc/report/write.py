@@ -1,7 +1,6 @@
 """A report: one HTML file that says what was measured, shows it, and needs nothing but a browser."""
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from llc.draws.storage import load
 from llc.estimators.calibrate import Calibration
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.estimators.result import Estimate
+from llc.files import written_whole
 from llc.report.compared import comparison_section
 from llc.report.draws import estimates_section, verdicts_section
 from llc.report.figures import captioned, photograph, picture
@@ -143,8 +143,6 @@ def _checked(path: str | os.PathLike[str]) -> Path:
 
 
 def _write_whole(path: Path, text: str) -> Path:
-    with tempfile.TemporaryDirectory(prefix=".tmp-llc-", dir=path.absolute().parent) as folder:
-        made = Path(folder) / path.name
+    with written_whole(path) as made:
         made.write_text(text, encoding="utf-8")
-        os.replace(made, path)
     return path

@@ -55,6 +55,11 @@ def step_size_leaf(step_size: ArrayLike | Sequence[float] | None) -> Any:
     return jnp.asarray(values, jnp.result_type(float))
 
 
+def with_step_size(kernel: Kernel, step_size: Array | None) -> Any:
+    """The same kernel at another step size, or ladder of them."""
+    return eqx.tree_at(lambda k: k.step_size, kernel, step_size, is_leaf=lambda x: x is None)
+
+
 def start(posterior: LocalPosterior, rng_key: Array, init_params: Any, spread: Float[Array, ""]) -> Float[Array, "d"]:
     """Where a chain begins: the params given, or the checkpoint and one step's noise, wider than the stiffest mode."""
     if init_params is not None:

@@ -16,7 +16,7 @@ from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.localization import PerLeaf, Relative
 from llc.problem import Problem
 from llc.samplers import HMC, ReplicaExchange
-from llc.samplers.kernel import Kernel
+from llc.samplers.kernel import Kernel, with_step_size
 
 _OF_THE_GOAL = ("relative_error", "max_gradient_evaluations")  # which only the pilots need
 
@@ -88,5 +88,5 @@ def _fixed_kernel(kernel: Kernel, told: Sequence[dict[str, Any]], posterior: Loc
         return dataclasses.replace(kernel, num_replicas=max([usual, *(n for n in numbers if isinstance(n, int))]))
     if kernel.step_size is None:
         ladders = np.array([settings["kernel_step_size"] for settings in told])
-        return calibration.with_step_size(kernel, jnp.asarray(ladders.min(axis=0), jnp.result_type(float)))
+        return with_step_size(kernel, jnp.asarray(ladders.min(axis=0), jnp.result_type(float)))
     return kernel

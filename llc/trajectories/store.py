@@ -5,19 +5,17 @@ import json
 import os
 import shutil
 import tempfile
-import time
 import warnings
 import weakref
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from xarray import DataTree
 
 from llc.draws.storage import load, save
+from llc.files import remove_remains, written_whole
 
 _INDEX = "trajectory.json"
-_DAY = 86_400.0  # seconds
 _PILOTS = "pilots"  # a folder within, of the checkpoints that settings were found on
 
 
@@ -45,11 +43,8 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def sweep(self) -> None:
-        """Remove what killed processes left half made, once it is a day old: others may be at work."""
-        for path in (*self.folder.glob(".tmp-*"), *self.folder.glob(".task-*.pickle")):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _DAY:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Remove what killed processes left half made, a day ago or longer."""
+        remove_remains(self.folder, ".tmp-*", ".task-*.pickle")
 
     def pilots(self) -> "Store":
         """The store of the pilots."""
@@ -93,12 +88,8 @@ class Store:
         Raises:
             OSError: the disk is full or cannot be written.
         """
-        temporary = self.folder / f".tmp-{uuid4().hex}.json"
-        try:
-            temporary.write_text(json.dumps(content, indent=1))
-            os.replace(temporary, self.folder / _INDEX)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with written_whole(self.folder / _INDEX) as made:
+            made.write_text(json.dumps(content, indent=1))
 
     def read_index(self) -> dict[str, Any] | None:
         """What `write_index` kept; None if there is nothing that can be read."""

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+import tempfile
 from typing import Any
 
 import jax
@@ -44,6 +45,13 @@ def mesh_of(**axes):
 
 def problem_of(inputs: Any = INPUTS, targets: Any = TARGETS):
     return llc.Problem.supervised(network, llc.Gaussian(0.5), inputs, targets)
+
+
+def off_the_devices():
+    with tempfile.TemporaryFile() as file:
+        file.write(INPUTS.tobytes() + TARGETS.tobytes())
+        inputs = np.memmap(file, np.float32, "r", 0, INPUTS.shape)
+        return problem_of(inputs, np.memmap(file, np.float32, "r", INPUTS.nbytes, TARGETS.shape))
 
 
 def posterior_of(params=PARAMS, problem=None, **settings):
@@ -87,6 +95,7 @@ def on_one_process():
         "4 chain 2 data": told(drawn(posterior, mesh_of(chain=4, data=2))),
         "8 data": told(drawn(posterior, mesh_of(data=8))),
         "2 chain 4 model": told(drawn(posterior_of(sharded(chain_model)), chain_model)),
+        "off the devices": told(drawn(posterior_of(problem=off_the_devices()), mesh_of(chain=2))),
     }
     answers["refusals"] = {
         "chain": refused(lambda: drawn(posterior, mesh_of(chain=8), num_chains=6)),
@@ -94,6 +103,7 @@ def on_one_process():
         "batch": refused(lambda: posterior.with_batch_size(20).on(mesh_of(data=8))),
         "axis": refused(lambda: posterior.on(mesh_of(chain=4, modle=2))),
         "params": refused(lambda: posterior_of(sharded(chain_model)).on(mesh_of(data=8))),
+        "off": refused(lambda: posterior_of(problem=off_the_devices(), mesh=mesh_of(data=8))),
     }
     return answers
 

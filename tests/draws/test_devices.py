@@ -20,7 +20,7 @@ def start(*arguments):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
     }
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -68,6 +68,11 @@ def test_draws_are_those_of_one_device(draws, mesh):
     assert draws["one device"]["mesh"] is None
 
 
+def test_chains_on_many_devices_are_handed_what_lies_off_them(draws):
+    assert_the_same(draws["off the devices"], draws["one device"])
+    assert draws["off the devices"]["mesh"] is not None
+
+
 def test_sharded_parameters_have_the_same_coefficient(draws):
     """Noise falls on other coordinates, so that draws are others; the first differ, and λ̂ within the errors."""
     ours, alone = draws["2 chain 4 model"], draws["one device"]
@@ -83,6 +88,7 @@ def test_sharded_parameters_have_the_same_coefficient(draws):
         ("batch", ["batch_size=20", "8 devices", "'data'", "16 or 24"]),
         ("axis", ["'modle' of 2", "neither", "no parameter"]),
         ("params", ["'b1'", "'model'", "the mesh has data"]),
+        ("off", ['"data" axis', "in memory", "480 examples", "np.asarray"]),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(draws, what, words):
