@@ -27,6 +27,17 @@ def test_using_it_loads_jax():
     assert {"jax", "equinox"} <= loaded_after("import llc; llc.Problem")
 
 
+def test_sampling_waits_for_no_diagnostics():
+    """ArviZ and SciPy's distributions take a second, which the first draws need not wait for."""
+    script = """
+import sys, numpy as np, llc
+problem = llc.Problem(lambda w, x: 0.5 * (x - w) ** 2, np.zeros(10, np.float32))
+posterior = llc.LocalPosterior(problem, np.zeros((), np.float32))
+sys.exit(", ".join({"arviz_base", "arviz_stats", "scipy.stats"} & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr == ""
+
+
 def test_no_public_name_is_that_of_a_module():
     """Importing the module would put it in the name's place."""
     root = Path(llc.__file__).parent

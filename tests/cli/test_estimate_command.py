@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -98,3 +99,14 @@ def test_a_run_that_is_killed_leaves_the_old_file_as_it_was(workplace, llcoef, m
     assert status == 2
     assert "no space left" in err
     assert (workplace / "draws.nc").read_bytes() == before
+
+
+def test_compiled_programs_are_kept_where_caches_are_unless_the_user_keeps_them_elsewhere(
+    workplace, llcoef, monkeypatch
+):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    llcoef("--version")
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(workplace / "cache" / "llc" / "jax")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    llcoef("--version")
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"

@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import llc
 from llc.draws.draw import advance, start_chains
 from llc.draws.starts import dispersed_starts
+from llc.estimators import calibration
 from llc.estimators.calibration import Effort, warm_up
-from llc.samplers import HMC, MALA, ReplicaExchange
+from llc.samplers import HMC, MALA, SGLD, ReplicaExchange
 from tests.samplers.moments import assert_means
 
 WIDE = 400  # coordinates, for which the default number of temperatures is its largest, 64
@@ -72,3 +74,29 @@ def test_chains_of_hmc_begin_apart():
     # not without a warm-up, far from where they belong; nor by other kernels
     for chains in (warmed(kernel, posterior, num_warmup=0), warmed(MALA(1e-12), posterior, num_warmup=1)):
         np.testing.assert_allclose(chains.states.position[0], np.zeros((4, 3)), atol=1e-4)
+
+
+def test_the_default_budget_pays_for_200_steps_whatever_they_cost(monkeypatch):
+    posterior, kernel = make_posterior(2, 1e3), SGLD(step_size=1e-3)
+    usual = calibration.affordable_steps(posterior, kernel, 4, None)
+    monkeypatch.setattr(calibration, "full_gradient_cost", lambda posterior: 1e15)
+    assert calibration.affordable_steps(posterior, kernel, 4, None) == 200 < usual
+    # a budget that is given is kept: a gradient of ten examples twice, for the network and its control variate
+    evaluations = 4 * kernel.evaluations_per_step(posterior)
+    assert calibration.affordable_steps(posterior, kernel, 4, 7 * evaluations) == 7
+
+
+def test_the_curvature_of_what_full_gradients_are_too_dear_for_is_not_looked_at(monkeypatch):
+    posterior = make_posterior(2, 1e3)
+    monkeypatch.setattr(calibration, "full_gradient_cost", lambda posterior: 1e15)
+    monkeypatch.setattr(calibration, "curvature_at_center", lambda posterior: pytest.fail("it is not needed"))
+    kernel, why = calibration.choose_kernel(posterior, 4)
+    assert isinstance(kernel, SGLD)
+    assert why.startswith("SGLD: ")
+
+
+def test_the_steps_that_are_left_make_twenty_draws_or_more():
+    posterior, kernel = make_posterior(2, 1e3), SGLD(step_size=np.array([2.0**-16, 2.0**-17]))
+    assert calibration.choose_thinning(posterior, kernel, None, 10**9) == 3277  # a twentieth of the relaxation time 1/ε
+    assert calibration.choose_thinning(posterior, kernel, None, 400) == 20
+    assert calibration.choose_thinning(posterior, kernel, None, 7) == 1

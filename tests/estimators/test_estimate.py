@@ -8,6 +8,7 @@ import pytest
 
 import llc
 from llc.draws import draw as draw_module
+from llc.estimators.estimate import Goal
 
 CURVATURES = np.array([2.0, 0.5, 0.0], np.float32)
 
@@ -54,6 +55,18 @@ def test_a_budget_ends_the_search_for_precision(problem):
     draws = result.draws["sample_stats"]["gradient_evaluations"]
     spent = float(draws.sum()) * result.settings["thinning"] + 12 * 256 * result.settings["warmup_steps"]
     assert 0.3 * 2e7 < spent <= 1.05 * 2e7
+
+
+def test_draws_too_few_for_an_error_bar_are_doubled(regression, drawn):
+    goal = Goal(None, None, 0.05, keep_weights=False)
+    few, more = (
+        llc.learning_coefficient(drawn(regression, 50.0, np.random.default_rng(0), num_draws=count))
+        for count in (2, 500)
+    )
+    assert np.isnan(few.std_error)
+    assert goal.further_draws(few, 2) == 2
+    assert goal.further_draws(more, 500) == 0
+    assert goal._replace(relative_error=more.std_error / more.value / 10).further_draws(more, 500) == 1000  # at most
 
 
 def test_the_step_size_follows_the_curvature(problem):
