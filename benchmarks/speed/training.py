@@ -30,33 +30,30 @@ TRAINING = ("training, jitted", "training, compiled loop", "training, fixed batc
 
 
 def measure(options: argparse.Namespace, records: Records) -> None:
-    """A row of the table for each net, number of chains and gradient."""
-    rows, cold = [], []
+    """Two tables for each net, as soon as it is measured."""
+    print(f"\nn = {N}, batch {options.batch}; {options.turns} turns, median (least–most).", flush=True)
     for parameters in PARAMETERS[: 1 if options.quick else None]:
         widths = widths_of(parameters)
         times = side_by_side(widths, options)
         for name, measured in times.items():
             records.add(f"{dimension(widths)} parameters", name, measured, dimension=dimension(widths))
-        for gradient, goal in GOALS.items():
-            for chains in CHAINS:
-                ours = a_chain(times[f"{gradient}, {chains} chains"], chains)
-                floors = [times[name] for name in TRAINING]
-                rows.append(
-                    [f"{dimension(widths):,}", gradient, str(chains), milliseconds(ours.wall)]
-                    + [ratios(ours.wall, floor.wall) for floor in floors]
-                    + [ratios(ours.cpu, floors[0].cpu), f"{goal}"]
-                )
-        rows += [
-            [f"{dimension(widths):,}", name, "", milliseconds(times[name].wall), "", "", "", "", ""]
-            for name in TRAINING
-        ]
-        cold += [[f"{dimension(widths):,}", name, f"{measured.cold:.2f}"] for name, measured in times.items()]
-    print(f"\nn = {N}, batch {options.batch}; {options.turns} turns, median (least–most).")
-    print("A chain-step over a training step:")
-    over = " | ".join(f"over {name}" for name in TRAINING)
-    table(f"parameters | step | chains | ms | {over} | processor time, over the first | goal", rows)
-    print("\nCold: the first call, compilation and one step in it.")
-    table("parameters | step | s", cold)
+        print(f"\n{dimension(widths):,} parameters: a chain-step over a training step:")
+        over = " | ".join(f"over {name}" for name in TRAINING)
+        table(f"step | chains | ms | {over} | processor time, over the first | goal", rows_of(times))
+        print("\nCold: the first call, compilation and one step in it.")
+        table("step | s", [[name, f"{measured.cold:.2f}"] for name, measured in times.items()])
+
+
+def rows_of(times: dict[str, Times]) -> list[list[str]]:
+    """Our steps, of one chain and of several, and then the training steps."""
+    rows, floors = [], [times[name] for name in TRAINING]
+    for gradient, goal in GOALS.items():
+        for chains in CHAINS:
+            ours = a_chain(times[f"{gradient}, {chains} chains"], chains)
+            beside = [ratios(ours.wall, floor.wall) for floor in floors]
+            in_cpu = ratios(ours.cpu, floors[0].cpu)
+            rows.append([gradient, str(chains), milliseconds(ours.wall), *beside, in_cpu, f"{goal}"])
+    return rows + [[name, "", milliseconds(times[name].wall), *[""] * 5] for name in TRAINING]
 
 
 def side_by_side(widths: tuple[int, ...], options: argparse.Namespace) -> dict[str, Times]:
