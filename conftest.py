@@ -1,11 +1,16 @@
 """What all tests share: programs compiled fast, and a folder of its own for each doctest that writes files."""
 
+import gc
 import os
 
 import pytest
 
-# a quarter less time for tests, which compile much and run little; examples run as users run them
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# XLA compiles twice as fast, for tests compile much and run little; examples run as users run them. A jaxlib that no
+# longer has one of these flags ends at once and names it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false")
+
+# many tests leave gigabytes of traced programs, and to search them for cycles all the time took a sixth of it
+gc.set_threshold(50_000, 20, 50)
 
 worker = os.environ.get("PYTEST_XDIST_WORKER")
 if worker and hasattr(os, "sched_setaffinity"):
@@ -24,4 +29,7 @@ def _in_a_folder_of_its_own(request, tmp_path, monkeypatch):
 def _caches_of_their_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        # for the processes that tests start, many of which compile the same; this one has read it already
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "programs"))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
         yield

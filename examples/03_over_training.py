@@ -45,7 +45,7 @@ for step in range(1001):
 # the call can be killed at any moment and goes on where it was.
 
 # %%
-settings = {"num_warmup": 50, "num_draws": 200}  # to be found, if you leave them out
+settings = {"num_warmup": 50, "num_draws": 100}  # to be found, if you leave them out
 run = llc.trajectory(problem, folder / "checkpoints", store=folder / "run", **settings)
 run
 
@@ -72,7 +72,8 @@ print(f"from step {late[-2]} to {late[-1]}: {change.value:.2f} ± {change.std_er
 # The last point is what `llc.estimate` gives there, within its error; and a second call answers from disk, bit for bit.
 
 # %%
-alone = llc.estimate(problem, llc.checkpoints.read(folder / "checkpoints" / "step_00001000.npz").params, rng_key=1)
+params = llc.checkpoints.read(folder / "checkpoints" / "step_00001000.npz").params
+alone = llc.estimate(problem, params, rng_key=1, **settings)
 last = run[1000]
 again = llc.trajectory(problem, folder / "checkpoints", store=folder / "run", **settings)
 checked = {

@@ -15,7 +15,7 @@ from llc.plots.trajectory import plot_trajectories
 
 problem = digits_problem()
 steps = [200, 600, 1500]
-draws = {"num_warmup": 50, "num_draws": 150}
+draws = {"num_warmup": 50, "num_draws": 100}
 
 
 def trained(weight_decay):

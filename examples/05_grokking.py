@@ -21,7 +21,7 @@ import llc
 
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "0.45"
 P, EMBEDDING, HIDDEN, WEIGHT_DECAY = 53, 16, 32, 1e-4
-STEPS, RADII = (0, 100, 200, 400, 500, 600, 700, 800, 900, 1200), (0.5, 0.25)
+STEPS, RADII = (0, 100, 200, 400, 550, 700, 850, 1200), (0.5, 0.25)
 
 rng = np.random.default_rng(0)
 pairs = rng.permutation(np.stack(np.divmod(np.arange(P * P), P), axis=1))
@@ -94,7 +94,7 @@ known, unknown = (
 # Each leaf of the weights may wander by the root mean square that it has at the last checkpoint, the same at all steps.
 
 # %%
-trajectory = llc.trajectory(problem, checkpoints, num_warmup=50, num_draws=150, progress=False)
+trajectory = llc.trajectory(problem, checkpoints, num_warmup=50, num_draws=100, progress=False)
 frame = trajectory.to_dataframe()
 values, errors = frame["llc"].to_numpy(), frame["std_error"].to_numpy()
 print(frame[["step", "llc", "std_error", "loss", "test_loss", "verdicts"]].to_string())
@@ -126,7 +126,7 @@ print(f"from step {STEPS[memorised]} to {STEPS[last]} λ̂ moves by {fall.value:
 ends = {STEPS[place]: checkpoints[STEPS[place]] for place in (memorised, last)}
 closer = {
     radius: llc.trajectory(
-        problem, ends, localization=llc.Relative(radius), num_warmup=100, num_draws=150, progress=False
+        problem, ends, localization=llc.Relative(radius), num_warmup=100, num_draws=100, progress=False
     )
     for radius in RADII
 }

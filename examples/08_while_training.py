@@ -36,7 +36,7 @@ def train_step(params, state):
 look = {"kernel": llc.samplers.HMC(0.05), "num_warmup": 50, "num_draws": 100, "localization": 10.0, "progress": False}
 steps, estimates, losses, seconds = [], [], [], []
 for step in range(1001):
-    if step >= 200 and step % 100 == 0:
+    if step >= 200 and step % 200 == 0:
         begun = time.monotonic()
         estimates.append(llc.estimate(problem, params, **look))
         seconds.append(time.monotonic() - begun)

@@ -9,15 +9,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def run_example(tmp_path, tmp_path_factory):
+def run_example(tmp_path):
     """Run an example as its reader would: its own checks must hold, and it must leave its figure."""
 
     def run(name):
         path = EXAMPLES / f"{name}.py"
         assert "assert abs(value - expected) <= tolerance" in path.read_text(encoding="utf-8")
-        # some examples compile the same programs
-        programs = str(tmp_path_factory.getbasetemp().parent / "programs")
-        environment = os.environ | {"MPLBACKEND": "Agg", "JAX_COMPILATION_CACHE_DIR": programs, "XLA_FLAGS": ""}
+        environment = os.environ | {"MPLBACKEND": "Agg", "XLA_FLAGS": ""}
         command = [sys.executable, "-W", "error", path]
         ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
