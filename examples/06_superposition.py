@@ -134,7 +134,7 @@ def train(key):
 history = train(jax.random.key(16))
 steps = EVERY * np.arange(1, 301)
 losses = np.array(jax.vmap(lambda params: mean_loss(params, inputs))(history))
-checkpoints = [(int(steps[i]), jax.tree.map(lambda leaf, i=i: leaf[i], history)) for i in range(9, 300, 32)]
+checkpoints = [(int(steps[i]), jax.tree.map(lambda leaf, i=i: leaf[i], history)) for i in range(9, 300, 48)]
 
 # %% [markdown]
 # Amid such noise no checkpoint is a minimum of the training loss, and even at rest 5⁻ would not be: from b = 0 on, the
