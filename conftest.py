@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-# XLA compiles twice as fast, for tests compile much and run little; a user's first examples run as users run them.
+# XLA compiles twice as fast, for tests compile much and run little; examples run as users run them.
 # A jaxlib that no longer has one of these flags ends at once and names it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false")
 

@@ -10,6 +10,7 @@
     growth        cost as parameters, examples and chains grow         two figures
     breakdown     the parts of a step, and every stochastic kernel
     memory        bytes a parameter and chain
+    launch        a command to its first draw                          goal 2 s
     devices       weak scaling over simulated devices
     transformer   ten million parameters, one estimate                 goal: inside 24 GiB
     gpu           the share of a graphics processor's peak             only with --gpu or by name
@@ -24,8 +25,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-SECTIONS = ("training", "peer", "arithmetic", "growth", "breakdown", "memory", "devices", "transformer")
-UNRECORDED = ("memory", "transformer")  # these keep no times
+SECTIONS = ("training", "peer", "arithmetic", "growth", "breakdown", "memory", "launch", "devices", "transformer")
+UNRECORDED = ("memory", "launch", "transformer")  # these keep no times
 
 
 def main() -> int:

@@ -8,4 +8,4 @@ import pytest
     ["01_first_estimate", "02_checkpoint_of_your_own", "03_over_training", "04_two_runs", "08_while_training"],
 )
 def test_example(run_example, name):
-    run_example(name, xla_flags="")  # compiled as users have it
+    run_example(name)
