@@ -24,7 +24,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".tmp-llc-", dir=path.absolute().parent) as folder:
         made = Path(folder) / path.name
         yield made
-        if path.is_dir():  # a folder that holds files cannot be replaced in one step
+        if made.is_dir() and path.is_dir():  # a folder that holds files cannot be replaced in one step
             shutil.rmtree(path)
         os.replace(made, path)
 

@@ -31,8 +31,11 @@ def test_sampling_waits_for_no_diagnostics():
     """ArviZ and SciPy's distributions take a second, which the first draws need not wait for."""
     script = """
 import sys, numpy as np, llc
+from llc.draws.draw import advance, start_chains
 problem = llc.Problem(lambda w, x: 0.5 * (x - w) ** 2, np.zeros(10, np.float32))
 posterior = llc.LocalPosterior(problem, np.zeros((), np.float32))
+advance(start_chains(llc.samplers.SGLD(step_size=1e-3), posterior, 0, num_chains=2, num_warmup=0), 2)
+assert llc.estimate
 sys.exit(", ".join({"arviz_base", "arviz_stats", "scipy.stats"} & set(sys.modules)) or None)
 """
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr == ""

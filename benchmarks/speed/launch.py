@@ -70,10 +70,9 @@ def prepare(folder: Path) -> None:
 
 def launch(folder: Path, kernel: str, until: str) -> list[float]:
     """Seconds by the clock and of processors until the first draw; none of a whole run."""
-    programs = folder / "programs"
     environment = os.environ | {
         "XDG_CACHE_HOME": str(folder),
-        "JAX_COMPILATION_CACHE_DIR": str(programs),  # as the command does before it imports JAX
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),  # as the command does before it imports JAX
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     command = [sys.executable, "-c", COMMAND, str(time.time()), until, "estimate", "problem.py", "last.npz"]

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from llc import fingerprint
 from llc.cache import cache_folder
 from llc.data.off_device import OffDevice
-from llc.files import written_whole
+from llc.files import remove_remains, written_whole
 from llc.problem import Problem
 
 _CHECKED = 16  # losses that are computed anew
@@ -63,6 +63,7 @@ def _read(path: Path) -> np.ndarray | None:
 
 
 def _sweep(newest: Path) -> None:
+    remove_remains(newest.parent, ".tmp-*")
     files = sorted(newest.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
     total = 0
     for path in [newest, *(path for path in files if path != newest)]:

@@ -85,7 +85,8 @@ def sample(kernel, posterior, num_chains=64, num_warmup=1000, num_draws=400, thi
 def assert_adapted(kernel, log_step_size, evaluations, accept_prob, target):
     """The step sizes, frozen: trajectories are taken as often as asked for, and cost what they say."""
     assert (log_step_size == log_step_size[:, :1]).all()
-    assert len(np.unique(log_step_size[:, 0])) > 0.9 * len(log_step_size)  # each chain adapted to what it saw
+    # each chain adapted to what it saw; of thousands of pairs of float32 one may be equal by chance
+    assert len(np.unique(log_step_size[:, 0])) >= len(log_step_size) - 1
     accept_prob = accept_prob.mean(axis=1)
     assert abs(accept_prob.mean() - target) < 0.03
     assert (np.abs(accept_prob - target) < 0.25).all()
