@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from llc.data.off_device import OffDevice, placed
 
@@ -279,6 +279,11 @@ def _check_params(params: PyTree) -> None:
                 "Convert it, or move counters and keys out of params (into loss_fn's closure)."
             )
             raise ValueError(msg)
-        if not bool(jnp.isfinite(leaf).all()):
+        if not bool(_all_finite(leaf)):
             msg = f"params leaf {path!r} holds NaN or infinity; give the weights of a run that did not diverge."
             raise ValueError(msg)
+
+
+@jax.jit  # one program, not two
+def _all_finite(leaf: Float[Array, "..."]) -> Bool[Array, ""]:
+    return jnp.isfinite(leaf).all()

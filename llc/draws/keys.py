@@ -5,6 +5,7 @@ small networks these are most of the step. Written out they cost next to nothing
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ def _words(key: UInt32[Array, "2"], shape: tuple[int, ...]) -> tuple[UInt32[Arra
     return threefry(key, jnp.zeros_like(low), low, _ROUNDS)
 
 
+@partial(jax.jit, static_argnames="shape", inline=True)  # one program where it is called by itself
 def _split(key: UInt32[Array, "2"], shape: tuple[int, ...]) -> UInt32[Array, "... 2"]:
     return jnp.stack(_words(key, shape), axis=-1)
 
