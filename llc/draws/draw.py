@@ -22,6 +22,9 @@ from llc.posterior.devices import to_host
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel
 
+# Chains fall to where they belong within a warm-up, in stiff directions; in flat ones they hardly move. Pulled in to
+# nβ ΔL ≤ d/2 these would be narrower than the posterior, and λ̂ too low as long as that lasts.
+_HIGHEST = 500.0  # nβ ΔL of a start, for each coordinate
 _SECONDS_PER_CALL = 0.5  # between two looks at the keyboard and the progress bar
 
 
@@ -133,7 +136,7 @@ def start_chains(
     refuse_what_does_not_fit(kernel, posterior, num_chains)
     keys = jax.random.split(as_key(rng_key), (np.size(kernel.step_size), num_chains))
     with accounted_for(kernel, posterior, num_chains):
-        starts = dispersed_starts(posterior, keys) if dispersed else None
+        starts = dispersed_starts(posterior, keys, jnp.asarray(_HIGHEST * posterior.dimension)) if dispersed else None
         return Chains(kernel, posterior, begin(kernel, posterior, keys, starts, num_warmup))
 
 

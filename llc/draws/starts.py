@@ -13,28 +13,27 @@ _MOST_SHRINKS = 60
 
 
 @eqx.filter_jit
-def dispersed_starts(posterior: LocalPosterior, keys: Array) -> Float[Array, "*chains d"]:
+def dispersed_starts(posterior: LocalPosterior, keys: Array, highest: Float[Array, ""]) -> Float[Array, "*chains d"]:
     """Draws of N(0, 1/(1 + nβ h_i)) on the diagonal h of the Hessian at w*, in whitened coordinates.
 
     Coordinates that are flat one by one start at the width of the localising prior, where a chain from w* itself would
-    take long to arrive. Together they may be far from flat: a draw is pulled towards w* until nβ ΔL ≤ d/2, the most
-    that a posterior around a minimum has in the mean.
+    take long to arrive. Together they may be far from flat: a draw is pulled towards w* until nβ ΔL ≤ `highest`.
 
     Args:
         posterior: where chains will run.
         keys: a JAX key for each of them.
+        highest: in nats; around a minimum a posterior has d/2 in the mean at most.
     """
     # the same one for all chains: it is a scale, not a draw
     curvature = diagonal_curvature(posterior, jax.random.key(0))
     scale = 1 / jnp.sqrt(1.0 + posterior.nbeta * curvature)
-    most = 0.5 * posterior.dimension
 
     def one(key: Array) -> Float[Array, "d"]:
         v = scale * jax.random.normal(key, (posterior.dimension,))
 
         def too_high(carry: tuple[Array, Array]) -> Array:
             v, count = carry
-            return ~(posterior.nbeta * posterior.loss_difference(v) <= most) & (count < _MOST_SHRINKS)
+            return ~(posterior.nbeta * posterior.loss_difference(v) <= highest) & (count < _MOST_SHRINKS)
 
         return jax.lax.while_loop(too_high, lambda carry: (_SHRINK * carry[0], carry[1] + 1), (v, jnp.asarray(0)))[0]
 

@@ -79,8 +79,8 @@ def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, s
     effort = work(HMC(1.0), _FEWEST_TRAJECTORIES)
     why += f", over {_AFFORDABLE:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
     if effort <= DEFAULT_BUDGET:
-        step_size = 0.5 / math.sqrt(curvature_at_center(posterior))
-        return HMC(step_size), f"HMC: {why}, within {DEFAULT_BUDGET:.0e}"
+        kernel = HMC(first_step(curvature_at(posterior, jnp.zeros(posterior.dimension))))
+        return kernel, f"HMC: {why}, within {DEFAULT_BUDGET:.0e}"
     return SGLD(), f"SGLD: {why}, over {DEFAULT_BUDGET:.0e}"
 
 
@@ -92,9 +92,9 @@ def choose_batch_size(kernel: Kernel, posterior: LocalPosterior) -> int:
     return posterior.layout.fitting_batch(min(n, size))
 
 
-def curvature_at_center(posterior: LocalPosterior) -> float:
-    """1 + nβ h̃_max at w*."""
-    return float(largest_curvature(posterior, jnp.zeros((1, posterior.dimension)), jax.random.key(0))[0])
+def curvature_at(posterior: LocalPosterior, v: Float[Array, "d"]) -> float:
+    """1 + nβ h̃_max at a point; w* is 0."""
+    return float(largest_curvature(posterior, v[None], jax.random.key(0))[0])
 
 
 def first_draws(kernel: Kernel) -> int:
@@ -180,10 +180,9 @@ def warm_up(
     of what the budget allows. Replica exchange gets twice as many temperatures where neighbours hardly swap. A
     ladder of step sizes warms up at its largest, which spreads the fastest; where that is unstable, each at its own.
     """
-    num_warmup = effort.num_warmup
-    if num_warmup is None:
-        usual = _WARMUP.get(type(kernel), 500)
-        num_warmup = min(usual, effort.max_steps // (3 * thinning))
+    if isinstance(kernel, HMC):
+        return _warm_up_trajectories(posterior, kernel, rng_key, effort, thinning)
+    num_warmup = _usual_warmup(kernel, effort, thinning)
     steps, ladder = num_warmup * thinning, np.asarray(kernel.step_size)
     together = together and ladder.ndim == 1
     chains = start_chains(
@@ -192,7 +191,6 @@ def warm_up(
         rng_key,
         num_chains=effort.num_chains,
         num_warmup=steps,
-        dispersed=isinstance(kernel, HMC) and num_warmup > 0,
     )
     chains = advance(chains, num_warmup, thinning=thinning, warmup=True, progress=effort.progress)
     # those of interrupted chains may be gone: a call writes the new states over them
@@ -204,6 +202,46 @@ def warm_up(
         return chains
     more = dataclasses.replace(kernel, num_replicas=2 * kernel.replicas_of(posterior))
     return warm_up(posterior, more, rng_key, effort.after(steps), thinning)
+
+
+def _usual_warmup(kernel: Kernel, effort: Effort, thinning: int) -> int:
+    if effort.num_warmup is not None:
+        return effort.num_warmup
+    return min(_WARMUP.get(type(kernel), 500), effort.max_steps // (3 * thinning))
+
+
+def _warm_up_trajectories(
+    posterior: LocalPosterior, kernel: HMC, rng_key: int | Array, effort: Effort, thinning: int
+) -> Chains:
+    """Of HMC, from dispersed starts; as many as a third of the budget pays for at what they turn out to cost."""
+    num_warmup, settings = _usual_warmup(kernel, effort, thinning), {"thinning": thinning, "progress": effort.progress}
+    if num_warmup == 0:
+        return start_chains(kernel, posterior, rng_key, num_chains=effort.num_chains, num_warmup=0)
+    chains = start_chains(kernel, posterior, rng_key, num_chains=effort.num_chains, num_warmup=_ALWAYS, dispersed=True)
+    # no larger than the curvature allows where each chain begins, of which w* may know nothing
+    states = chains.states
+    curvatures = [curvature_at(posterior, v) for v in states.position.reshape(-1, posterior.dimension)]
+    first = jnp.log(first_step(np.asarray(curvatures))).reshape(states.log_step_size.shape)
+    states = states._replace(log_step_size=jnp.minimum(states.log_step_size, first.astype(states.position.dtype)))
+    chains = advance(chains._replace(states=states), num_warmup, warmup=True, **settings)
+    if effort.num_warmup is None and chains.warmup is not None and not chains.interrupted:
+        # most are shorter than the longest, which the budget was counted in
+        shorter = kernel.evaluations_per_step(posterior) / np.mean(chains.warmup.gradient_evaluations)
+        chains = advance(chains, min(_WARMUP[HMC], int(num_warmup * shorter)) - num_warmup, warmup=True, **settings)
+    return _frozen(chains)
+
+
+def first_step(curvature: Any) -> Any:
+    """Of HMC's leapfrog, from which adaptation starts: a quarter of the stability limit."""
+    return 0.5 / np.sqrt(curvature)
+
+
+def steps_left(kernel: Kernel, chains: Chains, effort: Effort, thinning: int) -> Effort:
+    """What a warm-up of trajectories shorter than the kernel's longest leaves, in steps like those at its end."""
+    assert chains.warmup is not None
+    taken = np.mean(chains.warmup.gradient_evaluations, axis=(0, 1))
+    paid = effort.max_steps * kernel.evaluations_per_step(chains.posterior) - taken.sum() * thinning
+    return effort._replace(max_steps=max(0, int(paid / taken[len(taken) // 2 :].mean())))
 
 
 def _swapping(chains: Chains) -> bool:

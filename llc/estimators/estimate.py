@@ -107,10 +107,7 @@ def estimate(
     )
     chains = calibration.warm_up(posterior, kernel, rng_key, effort, thinning)
     if chains.warmup is not None:
-        # trajectories are mostly shorter than the longest, which the budget was counted in
-        effort = effort.after(chains.warmup.loss_difference.shape[2] * thinning)
-        measured = float(np.mean(chains.warmup.gradient_evaluations))
-        effort = effort._replace(max_steps=int(effort.max_steps * kernel.evaluations_per_step(posterior) / measured))
+        effort = calibration.steps_left(kernel, chains, effort, thinning)
     return _draw_until(chains, goal, effort, record)
 
 

@@ -7,8 +7,12 @@ Exact whatever the batch:
 A batch that is drawn before the trajectory and kept along it makes a field that depends on v alone: the leapfrog on it
 keeps volume and can be run backwards, so that the test on the full-data energy leaves the posterior invariant whatever
 the batch (Neal 2011, §5.5, on approximations of the potential). A small batch costs acceptance, never truth.
+
+Two errors cost acceptance. The leapfrog's is the rise of Û_B(v) + ½‖p‖², and shrinks with the step; the batch's is that
+of nβ ΔL_n − nβ ΔL̂_B, and shrinks with the trajectory's length. In warm-up each adapts to its own.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,6 +25,7 @@ from llc.samplers.hamiltonian import Phase, acceptance, adapted, check_target, e
 from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
 
 GRADIENTS = ("control_variate", "minibatch", "full")
+_BATCH_TARGET = 0.4  # of the acceptance that the batch's error leaves: longer trajectories are worth a few refusals
 
 
 class HMCState(NamedTuple):
@@ -32,6 +37,7 @@ class HMCState(NamedTuple):
     gradient_evaluations: Float[Array, ""]
     accept_prob: Float[Array, ""]
     log_step_size: Float[Array, ""]
+    log_length: Float[Array, ""]
     steps: Int[Array, ""]
     warmup_left: Int[Array, ""]
     rng_key: Array
@@ -41,13 +47,13 @@ class HMC(Kernel):
     """HMC whose forces are those of one minibatch a trajectory, and whose test is on all the data.
 
     Args:
-        step_size: the leapfrog step that adaptation starts from, in whitened coordinates.
+        step_size: the leapfrog step that adaptation starts from, in whitened coordinates; `llc.estimate` begins with a
+            smaller one where the curvature at a chain's start asks for it.
         gradient: the force, "control_variate" (g_B(w) − g_B(w*) + ∇L_n(w*)), "minibatch", or "full".
-        trajectory_length: of a trajectory, in units of the localising prior's standard deviation: a quarter of its
-            period unless given.
+        trajectory_length: of the longest trajectory, in units of the localising prior's standard deviation: a quarter
+            of its period unless given. It adapts to what the batch's noise allows.
         max_leapfrogs: steps of a trajectory at most, which shortens it where curvature asks for small ones.
-        target_accept_prob: to which the step size adapts in warm-up; 0.9 with full forces, 0.35 with those of a batch,
-            whose noise costs acceptance at any step size.
+        target_accept_prob: to which the step size adapts in warm-up, of trajectories whose forces were exact.
 
     Raises:
         ValueError: the step size is negative, the gradient's name unknown, there is no leapfrog, or the target is no
@@ -58,7 +64,7 @@ class HMC(Kernel):
     gradient: str = eqx.field(static=True, default="control_variate")
     trajectory_length: float = eqx.field(static=True, default=1.5)
     max_leapfrogs: int = eqx.field(static=True, default=128)
-    target_accept_prob: float | None = eqx.field(static=True, default=None)
+    target_accept_prob: float = eqx.field(static=True, default=0.9)
 
     records_full_loss = True
 
@@ -72,8 +78,7 @@ class HMC(Kernel):
                 "they must be at least 1, and positive."
             )
             raise ValueError(msg)
-        if self.target_accept_prob is not None:
-            check_target(self.target_accept_prob)
+        check_target(self.target_accept_prob)
 
     def init(
         self, rng_key: Array, num_warmup: int, init_params: Any, model_args: tuple[LocalPosterior], model_kwargs: Any
@@ -85,35 +90,42 @@ class HMC(Kernel):
         v = start(posterior, start_key, init_params, self.step_size)
         zero, one = jnp.zeros((), v.dtype), jnp.ones((), v.dtype)
         loss, nothing = posterior.loss_difference(v), jnp.zeros(len(posterior.sizes), v.dtype)
+        sizes = jnp.log(self.step_size), jnp.log(self.trajectory_length * one)
         counts = jnp.asarray(0, jnp.int32), jnp.asarray(num_warmup, jnp.int32)
-        return HMCState(v, loss, nothing, zero, one, jnp.log(self.step_size), *counts, rng_key)
+        return HMCState(v, loss, nothing, zero, one, *sizes, *counts, rng_key)
 
     def sample(self, state: HMCState, model_args: tuple[LocalPosterior], model_kwargs: Any) -> HMCState:
         """One trajectory, taken or not."""
         del model_kwargs
         (posterior,) = model_args
         rng_key, batch_key, momentum_key, jitter_key, accept_key = jax.random.split(state.rng_key, 5)
-        v, slope = state.position, self._slope(posterior, batch_key)
+        v, field = state.position, self._field(posterior, batch_key)
         momentum = jax.random.normal(momentum_key, v.shape, v.dtype)
         # jittered, so that no period of the motion is a multiple of a trajectory
         step_size = jnp.exp(state.log_step_size) * jax.random.uniform(jitter_key, minval=0.5)
-        begin = Phase(v, momentum, slope(v), None)
-        wanted = jnp.ceil(self.trajectory_length * jnp.exp(-state.log_step_size))
-        num_leapfrogs = jnp.clip(wanted, 1, self.max_leapfrogs).astype(int)
-        end = leapfrog(lambda v: (slope(v), None), begin, step_size, num_leapfrogs)
+        log_length = jnp.minimum(state.log_length, state.log_step_size + math.log(self.max_leapfrogs))
+        num_leapfrogs = jnp.round(jnp.exp(log_length - state.log_step_size))
+        num_leapfrogs = jnp.clip(num_leapfrogs, 1, self.max_leapfrogs).astype(int)
+        begin = Phase(v, momentum, *field(v))
+        end = leapfrog(field, begin, step_size, num_leapfrogs)
         loss_difference = posterior.loss_difference(end.position)
         before, after = (posterior.nbeta * loss for loss in (state.loss_difference, loss_difference))
-        accept_prob = acceptance(energy(begin, before) - energy(end, after))
+        fall, own_fall = energy(begin, before) - energy(end, after), energy(begin, begin.seen) - energy(end, end.seen)
+        accept_prob, own = acceptance(fall), acceptance(own_fall)
         taken = jax.random.uniform(accept_key) < accept_prob
-        target = self.target_accept_prob or (0.9 if self._full(posterior) else 0.35)
-        moved = adapted(state.log_step_size, accept_prob, target, state.steps)
+        # a trajectory that left for infinity says nothing of the batch
+        of_batch = jnp.where(own > 0, acceptance(fall - own_fall), _BATCH_TARGET)
+        step_to = adapted(state.log_step_size, own, self.target_accept_prob, state.steps)
+        length_to = adapted(log_length, of_batch, _BATCH_TARGET, state.steps)
+        adapting = state.warmup_left > 0
         return HMCState(
             jnp.where(taken, end.position, v),
             jnp.where(taken, loss_difference, state.loss_difference),
             virial(posterior, v, begin.gradient),
             self._evaluations(posterior, num_leapfrogs).astype(v.dtype),
             accept_prob,
-            jnp.where(state.warmup_left > 0, moved, state.log_step_size),
+            jnp.where(adapting, step_to, state.log_step_size),
+            jnp.where(adapting, jnp.minimum(length_to, math.log(self.trajectory_length)), state.log_length),
             state.steps + 1,
             jnp.maximum(state.warmup_left - 1, 0),
             rng_key,
@@ -132,14 +144,20 @@ class HMC(Kernel):
     def _full(self, posterior: LocalPosterior) -> bool:
         return self.gradient == "full" or posterior.batch_size == posterior.n
 
-    def _slope(self, posterior: LocalPosterior, rng_key: Array) -> Any:
-        """∇Û of one batch."""
-        if self._full(posterior):
-            return jax.grad(posterior.potential)
-        indices = jax.random.randint(rng_key, (posterior.batch_size,), 0, posterior.n)
-        examples = posterior.batch(indices)
-        slope = jax.grad(lambda v: posterior.mean_difference(v, *examples))
-        excess = jnp.zeros(posterior.dimension)
-        if self.gradient == "control_variate":
-            excess = slope(jnp.zeros(posterior.dimension)) - posterior.center_gradient
-        return lambda v: posterior.nbeta * (slope(v) - excess) + v
+    def _field(self, posterior: LocalPosterior, rng_key: Array) -> Any:
+        """v ↦ ∇Û_B(v) and nβ ΔL̂_B(v), of one batch."""
+        loss = posterior.loss_difference
+        if not self._full(posterior):
+            indices = jax.random.randint(rng_key, (posterior.batch_size,), 0, posterior.n)
+            examples, center = posterior.batch(indices), jnp.zeros(posterior.dimension)
+            of_batch = lambda v: posterior.mean_difference(v, *examples)
+            excess = center
+            if self.gradient == "control_variate":
+                excess = jax.grad(of_batch)(center) - posterior.center_gradient
+            loss = lambda v: of_batch(v) - jnp.vdot(excess, v)
+
+        def look(v: Float[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, ""]]:
+            energy, slope = jax.value_and_grad(lambda v: posterior.nbeta * loss(v))(v)
+            return slope + v, energy
+
+        return look

@@ -53,6 +53,7 @@ def test_more_draws_begin_with_the_fewer(draws_of):
 def test_a_second_draw_traces_nothing(draws_of, make_posterior, data, center, kernels, traces):
     moved = jax.tree.map(lambda w: w + 1.0, center)
     elsewhere = make_posterior(2 * data, moved, localization=3.0, nbeta=5.0)
+    elsewhere.problem.losses(center, elsewhere.problem.take(np.arange(2)))
     assert traces["product"] > 0  # the counter counts
     first = draws_of(kernels[0])
     traces.clear()
@@ -67,8 +68,9 @@ def test_a_second_draw_traces_nothing(draws_of, make_posterior, data, center, ke
 
 def test_equal_networks_share_a_program(draws_of, make_one_leaf, traces):
     one, same = make_one_leaf(), make_one_leaf()
+    one.problem.losses(one.center, one.problem.take(np.arange(2)))
+    assert traces["scaled"] > 0  # the counter counts
     draws = draws_of(SGLDS[0], one, num_draws=5, keep_weights=False)
-    assert traces["scaled"] > 0
     traces.clear()
     xr.testing.assert_identical(draws_of(SGLDS[0], same, num_draws=5, keep_weights=False), draws)
     assert traces["scaled"] == 0

@@ -105,6 +105,7 @@ def is_key(leaf):
 def test_one_program_for_other_posteriors_and_step_sizes(draws_of, make_posterior, data, center, kernel, traces):
     moved = jax.tree.map(lambda w: w + 1.0, center)
     elsewhere = make_posterior(2 * data, moved, localization=3.0, nbeta=5.0)
+    elsewhere.problem.losses(center, elsewhere.problem.take(np.arange(2)))
     assert traces["product"] > 0  # the counter counts
     first = draws_of(kernel, **SETTINGS)
     traces.clear()

@@ -1,5 +1,7 @@
 """Where chains begin, and how many temperatures they get: what `estimate` arranges before the first draw."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,7 +65,7 @@ def test_temperatures_that_swap_and_numbers_of_them_that_were_given_stay():
 def test_chains_of_hmc_begin_apart():
     """Seen after steps that lead nowhere: by default a chain would have left its start before the first draw."""
     posterior = make_posterior(3, 10.0)
-    starts = np.asarray(dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4)))
+    starts = np.asarray(dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4), jnp.asarray(1e3)))
     assert np.abs(starts).min() > 1e-3
     settings = {"num_chains": 4, "num_warmup": 1, "num_draws": 1, "rng_key": 7}
     settings |= {"nbeta": 10.0, "localization": 1.0, "progress": False}
@@ -74,6 +76,17 @@ def test_chains_of_hmc_begin_apart():
     # not without a warm-up, far from where they belong; nor by other kernels
     for chains in (warmed(kernel, posterior, num_warmup=0), warmed(MALA(1e-12), posterior, num_warmup=1)):
         np.testing.assert_allclose(chains.states.position[0], np.zeros((4, 3)), atol=1e-4)
+
+
+def test_the_first_step_of_hmc_fits_where_chains_begin():
+    """A deep linear network at w* = 0 has no curvature there, and much where its chains begin and go."""
+    inputs = jax.random.uniform(jax.random.key(0), (5000, 4), minval=-10, maxval=10)
+    product = lambda layers, x: functools.reduce(lambda x, layer: x @ layer.T, layers, x)
+    problem = llc.Problem.supervised(product, llc.Gaussian(), inputs, jnp.zeros((5000, 4)))
+    settings = {"localization": 1.0, "num_warmup": 30, "num_draws": 100, "rng_key": 1, "progress": False}
+    result = llc.estimate(problem, [jnp.zeros((4, 4))] * 4, kernel=HMC(0.5), **settings)
+    assert (result.draws.sample_stats.accept_prob.mean("draw") > 0.3).all()
+    assert result.rhat < 1.1
 
 
 def test_the_default_budget_pays_for_200_steps_whatever_they_cost(monkeypatch):
@@ -89,7 +102,7 @@ def test_the_default_budget_pays_for_200_steps_whatever_they_cost(monkeypatch):
 def test_the_curvature_of_what_full_gradients_are_too_dear_for_is_not_looked_at(monkeypatch):
     posterior = make_posterior(2, 1e3)
     monkeypatch.setattr(calibration, "full_gradient_cost", lambda posterior: 1e15)
-    monkeypatch.setattr(calibration, "curvature_at_center", lambda posterior: pytest.fail("it is not needed"))
+    monkeypatch.setattr(calibration, "curvature_at", lambda posterior, v: pytest.fail("it is not needed"))
     kernel, why = calibration.choose_kernel(posterior, 4)
     assert isinstance(kernel, SGLD)
     assert why.startswith("SGLD: ")

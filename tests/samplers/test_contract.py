@@ -97,6 +97,7 @@ def test_it_runs_alone_in_numpyro_as_it_does_among_others(make):
 def test_one_compilation_for_other_step_sizes_keys_centers_and_data(make):
     traces.clear()
     others = [make_posterior(7), make_posterior(center=jax.tree.map(lambda w: 2 * w, CENTER))]
+    POSTERIOR.problem.losses(CENTER, POSTERIOR.problem.take(np.arange(2)))
     assert traces["loss"] > 0  # the counter counts
     state, six = start(make(STEP), POSTERIOR, jax.random.split(KEY, 2)), jnp.asarray(6)
     elsewhere = start(make(STEP), POSTERIOR, jax.random.split(jax.random.key(1), 2))
