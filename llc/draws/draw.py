@@ -22,9 +22,6 @@ from llc.posterior.devices import to_host
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel
 
-# Chains fall to where they belong within a warm-up, in stiff directions; in flat ones they hardly move. Pulled in to
-# nβ ΔL ≤ d/2 these would be narrower than the posterior, and λ̂ too low as long as that lasts.
-_HIGHEST = 500.0  # nβ ΔL of a start, for each coordinate
 _SECONDS_PER_CALL = 0.5  # between two looks at the keyboard and the progress bar
 
 
@@ -123,11 +120,11 @@ def start_chains(
     *,
     num_chains: int,
     num_warmup: int,
-    dispersed: bool = False,
+    highest: float | None = None,
 ) -> Chains:
     """Chains at their first states; kernels that adapt do so for `num_warmup` steps.
 
-    They begin where the kernel likes, which is near w*, or at `dispersed_starts`.
+    They begin where the kernel likes, which is near w*, or at `dispersed_starts` of at most `highest` nats.
 
     Raises:
         OutOfMemory: they do not fit into the device's memory; before anything is compiled.
@@ -136,7 +133,7 @@ def start_chains(
     refuse_what_does_not_fit(kernel, posterior, num_chains)
     keys = jax.random.split(as_key(rng_key), (np.size(kernel.step_size), num_chains))
     with accounted_for(kernel, posterior, num_chains):
-        starts = dispersed_starts(posterior, keys, jnp.asarray(_HIGHEST * posterior.dimension)) if dispersed else None
+        starts = None if highest is None else dispersed_starts(posterior, keys, jnp.asarray(highest))
         return Chains(kernel, posterior, begin(kernel, posterior, keys, starts, num_warmup))
 
 

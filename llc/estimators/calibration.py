@@ -41,6 +41,8 @@ _ALWAYS = 2**31 - 1  # steps of adaptation, until it is ended
 _FEW_EXAMPLES = 4096
 _FORCE_EXAMPLES = 1024
 _FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
+_TRAJECTORIES_A_DECADE = 8  # that a chain falls
+_MOST_DECADES = 3
 _LEAST_SWAP_PROB = 0.2  # below it a ladder of temperatures has too few
 _WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the others
 # Work is counted in flops, of which a processor core does some 2e10 a second.
@@ -217,7 +219,8 @@ def _warm_up_trajectories(
     num_warmup, settings = _usual_warmup(kernel, effort, thinning), {"thinning": thinning, "progress": effort.progress}
     if num_warmup == 0:
         return start_chains(kernel, posterior, rng_key, num_chains=effort.num_chains, num_warmup=0)
-    chains = start_chains(kernel, posterior, rng_key, num_chains=effort.num_chains, num_warmup=_ALWAYS, dispersed=True)
+    highest, num_chains = highest_start(posterior, num_warmup), effort.num_chains
+    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=_ALWAYS, highest=highest)
     # no larger than the curvature allows where each chain begins, of which w* may know nothing
     states = chains.states
     curvatures = [curvature_at(posterior, v) for v in states.position.reshape(-1, posterior.dimension)]
@@ -229,6 +232,15 @@ def _warm_up_trajectories(
         shorter = kernel.evaluations_per_step(posterior) / np.mean(chains.warmup.gradient_evaluations)
         chains = advance(chains, min(_WARMUP[HMC], int(num_warmup * shorter)) - num_warmup, warmup=True, **settings)
     return _frozen(chains)
+
+
+def highest_start(posterior: LocalPosterior, num_warmup: int) -> float:
+    """nβ ΔL from which chains of HMC fall to where they belong within half of a warm-up, and at least d/2.
+
+    That is where stiff directions belong; in flat ones chains hardly move. Pulled in to d/2 these would be narrower
+    than the posterior, and λ̂ too low as long as that lasts.
+    """
+    return 0.5 * posterior.dimension * 10 ** min(num_warmup / _TRAJECTORIES_A_DECADE / 2, _MOST_DECADES)
 
 
 def first_step(curvature: Any) -> Any:

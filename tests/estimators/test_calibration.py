@@ -65,7 +65,10 @@ def test_temperatures_that_swap_and_numbers_of_them_that_were_given_stay():
 def test_chains_of_hmc_begin_apart():
     """Seen after steps that lead nowhere: by default a chain would have left its start before the first draw."""
     posterior = make_posterior(3, 10.0)
-    starts = np.asarray(dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4), jnp.asarray(1e3)))
+    highest = calibration.highest_start(posterior, 1)
+    assert 1.5 < highest < 2
+    assert calibration.highest_start(posterior, 48) == calibration.highest_start(posterior, 300) == 1500
+    starts = np.asarray(dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4), jnp.asarray(highest)))
     assert np.abs(starts).min() > 1e-3
     settings = {"num_chains": 4, "num_warmup": 1, "num_draws": 1, "rng_key": 7}
     settings |= {"nbeta": 10.0, "localization": 1.0, "progress": False}
