@@ -103,8 +103,7 @@ class HMC(Kernel):
         momentum = jax.random.normal(momentum_key, v.shape, v.dtype)
         # jittered, so that no period of the motion is a multiple of a trajectory
         step_size = jnp.exp(state.log_step_size) * jax.random.uniform(jitter_key, minval=0.5)
-        log_length = jnp.minimum(state.log_length, state.log_step_size + math.log(self.max_leapfrogs))
-        num_leapfrogs = jnp.round(jnp.exp(log_length - state.log_step_size))
+        num_leapfrogs = jnp.round(jnp.exp(state.log_length - state.log_step_size))
         num_leapfrogs = jnp.clip(num_leapfrogs, 1, self.max_leapfrogs).astype(int)
         begin = Phase(v, momentum, *field(v))
         end = leapfrog(field, begin, step_size, num_leapfrogs)
@@ -116,7 +115,8 @@ class HMC(Kernel):
         # a trajectory that left for infinity says nothing of the batch
         of_batch = jnp.where(own > 0, acceptance(fall - own_fall), _BATCH_TARGET)
         step_to = adapted(state.log_step_size, own, self.target_accept_prob, state.steps)
-        length_to = adapted(log_length, of_batch, _BATCH_TARGET, state.steps)
+        length = jnp.minimum(state.log_length, state.log_step_size + math.log(self.max_leapfrogs))
+        length_to = adapted(length, of_batch, _BATCH_TARGET, state.steps)
         adapting = state.warmup_left > 0
         return HMCState(
             jnp.where(taken, end.position, v),

@@ -1,4 +1,4 @@
-"""Chains begin apart: at the width of the prior where the loss is flat, and nowhere above what is allowed."""
+"""Chains begin apart: at the width of the prior where the loss is flat, and nowhere above d/2 nats but near w*."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ KEYS = jax.random.split(jax.random.key(0), (2, 8000))
 
 
 def pulled_squares():
-    """E[v²] where draws of N(0, 1/(1 + nβ h)) of energy above 1.5 nats are pulled in by fifths, by midpoints."""
+    """E[v²] where draws of N(0, 1/(1 + nβ h)) of energy above d/2 are pulled in by fifths, by midpoints."""
     stiff = NBETA_H[:2] / (1 + NBETA_H[:2])
     edges = np.linspace(-8, 8, 1601)
     squares = np.stack(np.meshgrid(*[np.square(0.5 * (edges[1:] + edges[:-1]))] * 2)).reshape(2, -1)
@@ -44,6 +44,12 @@ def test_what_is_flat_one_by_one_is_pulled_towards_the_center():
     problem = Problem(lambda w, x: 0.5 * jnp.square(w[0] * w[1]) + 0 * x, jnp.zeros(10))
     posterior = LocalPosterior(problem, jnp.zeros(2), nbeta=1e6, localization=1.0)
     starts = dispersed_starts(posterior, KEYS, jnp.asarray(1.0))
+    higher = dispersed_starts(posterior, KEYS, jnp.asarray(100.0))
     losses = jax.vmap(jax.vmap(posterior.loss_difference))(starts)
     assert float(1e6 * losses.max()) <= 1.0 * (1 + 1e-5)
     assert float(jnp.abs(starts).max()) > 0.5
+    # higher only within a quarter of the prior's width
+    high = 1e6 * jax.vmap(jax.vmap(posterior.loss_difference))(higher) > 1.0
+    assert high.mean() > 0.1
+    assert float(jnp.square(higher).sum(axis=-1)[high].max()) <= 2 / 16
+    assert float(1e6 * jax.vmap(jax.vmap(posterior.loss_difference))(higher).max()) <= 100 * (1 + 1e-5)
