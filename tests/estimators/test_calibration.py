@@ -86,6 +86,14 @@ def test_the_first_step_of_hmc_fits_where_chains_begin():
     inputs = jax.random.uniform(jax.random.key(0), (5000, 4), minval=-10, maxval=10)
     product = lambda layers, x: functools.reduce(lambda x, layer: x @ layer.T, layers, x)
     problem = llc.Problem.supervised(product, llc.Gaussian(), inputs, jnp.zeros((5000, 4)))
+    posterior = llc.LocalPosterior(problem, [jnp.zeros((4, 4))] * 4, localization=1.0)
+    assert calibration.curvature_at(posterior, jnp.zeros(posterior.dimension)) == pytest.approx(1.0)
+    highest = calibration.highest_start(posterior, 1)
+    starts = dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4), jnp.asarray(highest))
+    first = [calibration.first_step(calibration.curvature_at(posterior, v)) for v in starts]
+    assert max(first) < 0.1
+    steps = np.exp(warmed(HMC(0.5), posterior, num_warmup=1).states.log_step_size[0])
+    assert (steps <= np.exp(0.1) * np.asarray(first) * (1 + 1e-5)).all()  # after one adaptation, by a tenth at most
     settings = {"localization": 1.0, "num_warmup": 30, "num_draws": 100, "rng_key": 1, "progress": False}
     result = llc.estimate(problem, [jnp.zeros((4, 4))] * 4, kernel=HMC(0.5), **settings)
     assert (result.draws.sample_stats.accept_prob.mean("draw") > 0.3).all()
