@@ -30,7 +30,6 @@ def dispersed_starts(posterior: LocalPosterior, keys: Array, highest: Float[Arra
     # the same one for all chains: it is a scale, not a draw
     curvature = diagonal_curvature(posterior, jax.random.key(0))
     scale = 1 / jnp.sqrt(1.0 + posterior.nbeta * curvature)
-
     usual = 0.5 * posterior.dimension
 
     def one(key: Array) -> Float[Array, "d"]:

@@ -19,7 +19,7 @@ from llc.data.off_device import OffDevice, whole
 from llc.posterior.blocks import over_blocks
 from llc.posterior.devices import Layout, layout_of, to_host
 from llc.posterior.localization import Localization, Relative, resolve_localization
-from llc.posterior.loss_cache import known_losses
+from llc.posterior.loss_cache import known_losses, losses_anew
 from llc.posterior.masks import free_coordinates
 from llc.posterior.temperature import resolve_nbeta
 from llc.posterior.work import intermediates
@@ -293,11 +293,6 @@ def _center_losses(posterior: LocalPosterior) -> Float[Array, "n"]:
 
 
 @eqx.filter_jit
-def _losses(problem: Problem, params: PyTree, examples: PyTree) -> Float[Array, "batch"]:
-    return problem.losses(params, examples)
-
-
-@eqx.filter_jit
 def _center_gradient(posterior: LocalPosterior) -> Float[Array, "d"]:
     return jax.grad(posterior.loss_difference)(jnp.zeros(posterior.dimension))
 
@@ -312,7 +307,7 @@ def _check_center(problem: Problem, center: PyTree, losses: Float[Array, "n"]) -
         )
         raise ValueError(msg)
     some = np.linspace(0, problem.n - 1, min(problem.n, 3)).astype(int)[:-1]
-    alone = to_host(_losses(problem, center, problem.take(some)))
+    alone = to_host(losses_anew(problem, center, problem.take(some)))
     if not np.allclose(alone, values[some], rtol=1e-2, atol=1e-3 * (1 + np.abs(values).max())):
         msg = (
             f"loss_fn gives examples {some.tolist()} the losses {alone.tolist()} in a batch of their own and "
