@@ -9,12 +9,12 @@ from typing import Any
 import jax
 
 from llc import fingerprint
-from llc.estimators import calibration, estimate
+from llc.estimators import estimate
 from llc.trajectories import measure, sources, trajectory
 from llc.trajectories.store import Store
 
 PARTS = [  # what is wrapped, and the name of its time
-    (calibration, "warm_up", "sampling"),
+    (estimate, "warm_up", "sampling"),
     (estimate, "advance", "sampling"),
     (measure, "estimate", "the rest of `llc.estimate`: baseline, error bar, verdicts"),
     (measure, "_loss", "training and test loss"),

@@ -12,15 +12,16 @@ from llc.draws.draw import Chains, advance, collect
 from llc.draws.keys import describe_key
 from llc.draws.processes import check_agreement
 from llc.estimators import calibration
-from llc.estimators.calibration import Effort
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.estimators.result import Estimate
+from llc.estimators.warm_up import LADDER, Effort, steps_left, warm_up, warm_up_ladder
 from llc.posterior.curvature import gradient_term
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.localization import Localization, Relative
 from llc.problem import Problem
 from llc.samplers.kernel import Kernel
 
+_MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
 _MIN_ESS = 200.0  # below it an error bar is too uncertain to stop on
 _MAX_RHAT = 1.01
 _FAR_RHAT = 1.1
@@ -96,7 +97,7 @@ def estimate(
         kernel, record["kernel_choice"] = calibration.choose_kernel(posterior, num_chains)
     if batch_size is None:
         posterior = posterior.with_batch_size(calibration.choose_batch_size(kernel, posterior))
-    ladder = len(calibration.LADDER) if kernel.step_size is None else np.size(kernel.step_size)
+    ladder = len(LADDER) if kernel.step_size is None else np.size(kernel.step_size)
     max_steps = calibration.affordable_steps(posterior, kernel, ladder * num_chains, max_gradient_evaluations)
     effort = Effort(num_chains, num_warmup, max_steps, progress)
     goal = Goal(num_draws, thinning, relative_error, keep_weights)
@@ -105,9 +106,9 @@ def estimate(
     record["thinning"] = thinning = goal.thinning or calibration.choose_thinning(
         posterior, kernel, num_draws, effort.max_steps
     )
-    chains = calibration.warm_up(posterior, kernel, rng_key, effort, thinning)
+    chains = warm_up(posterior, kernel, rng_key, effort, thinning)
     if chains.warmup is not None:
-        effort = calibration.steps_left(kernel, chains, effort, thinning)
+        effort = steps_left(kernel, chains, effort, thinning)
     return _draw_until(chains, goal, effort, record)
 
 
@@ -143,10 +144,10 @@ def _on_a_ladder(
     halvings: int = 0,
 ) -> Estimate:
     """Estimate at step sizes that are chosen, halved for as long as chains diverge and the budget lasts."""
-    chains, choices = calibration.warm_up_ladder(posterior, kernel, rng_key, effort, halvings)
+    chains, choices = warm_up_ladder(posterior, kernel, rng_key, effort, halvings)
     effort = effort.after(choices["warmup_steps"])
     thinning = goal.thinning or calibration.choose_thinning(posterior, chains.kernel, goal.num_draws, effort.max_steps)
-    last = halvings + 1 == calibration.MAX_ATTEMPTS
+    last = halvings + 1 == _MAX_ATTEMPTS
     if choices["stable"] or last or chains.interrupted:
         result = _draw_until(chains, goal, effort, record | choices | {"thinning": thinning})
         effort = effort.after(result.settings["num_draws"] * thinning)

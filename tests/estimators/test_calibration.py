@@ -11,7 +11,7 @@ import llc
 from llc.draws.draw import advance, start_chains
 from llc.draws.starts import dispersed_starts
 from llc.estimators import calibration
-from llc.estimators.calibration import Effort, warm_up
+from llc.estimators.warm_up import Effort, highest_start, warm_up
 from llc.samplers import HMC, MALA, SGLD, ReplicaExchange
 from tests.samplers.moments import assert_means
 
@@ -65,9 +65,9 @@ def test_temperatures_that_swap_and_numbers_of_them_that_were_given_stay():
 def test_chains_of_hmc_begin_apart():
     """Seen after steps that lead nowhere: by default a chain would have left its start before the first draw."""
     posterior = make_posterior(3, 10.0)
-    highest = calibration.highest_start(posterior, 1)
+    highest = highest_start(posterior, 1)
     assert 1.5 < highest < 2
-    assert calibration.highest_start(posterior, 48) == calibration.highest_start(posterior, 300) == 1500
+    assert highest_start(posterior, 48) == highest_start(posterior, 300) == 1500
     starts = np.asarray(dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4), jnp.asarray(highest)))
     assert np.abs(starts).min() > 1e-3
     settings = {"num_chains": 4, "num_warmup": 1, "num_draws": 1, "rng_key": 7}
@@ -88,7 +88,7 @@ def test_the_first_step_of_hmc_fits_where_chains_begin():
     problem = llc.Problem.supervised(product, llc.Gaussian(), inputs, jnp.zeros((5000, 4)))
     posterior = llc.LocalPosterior(problem, [jnp.zeros((4, 4))] * 4, localization=1.0)
     assert calibration.curvature_at(posterior, jnp.zeros(posterior.dimension)) == pytest.approx(1.0)
-    highest = calibration.highest_start(posterior, 1)
+    highest = highest_start(posterior, 1)
     starts = dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4), jnp.asarray(highest))
     first = [calibration.first_step(calibration.curvature_at(posterior, v)) for v in starts]
     assert max(first) < 0.1
