@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-# XLA compiles twice as fast, for tests compile much and run little; examples run as users run them
+# XLA compiles twice as fast, for tests compile much and run little
 flags = "--xla_backend_optimization_level=1"
 if version("jaxlib").startswith("0.10."):  # later ones end at a flag that they no longer know
     flags += " --xla_cpu_use_fusion_emitters=false"

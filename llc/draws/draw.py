@@ -13,7 +13,7 @@ from xarray import DataTree
 from llc.draws import processes
 from llc.draws.keys import as_key, describe_key
 from llc.draws.observables import Observables
-from llc.draws.programs import begin, capacity_of, proceed
+from llc.draws.programs import Plan, begin, capacity_of, proceed
 from llc.draws.progress import progress_bar
 from llc.draws.room import accounted_for, refuse_what_does_not_fit
 from llc.draws.schema import to_datatree
@@ -142,13 +142,15 @@ def advance(
     num_draws: int,
     *,
     thinning: int = 1,
+    full_loss_every: int = 1,
     warmup: bool = False,
     keep_weights: bool = False,
     progress: bool = False,
 ) -> Chains:
     """So many more draws, appended to those of the chains; what Ctrl-C leaves is kept.
 
-    The states of the chains given are written over: go on with those returned.
+    Of every so many draws one has its loss on all data measured, of 0 none; unless the kernel looks at it anyway. The
+    states of the chains given are written over: go on with those returned.
 
     Raises:
         OutOfMemory: the device's memory was exceeded.
@@ -157,15 +159,17 @@ def advance(
     capacity, mesh = capacity_of(states, posterior, keep_weights), posterior.layout.mesh
     num_chains = states.position.shape[1]
     pieces: list[Observables] = []
+    held = 0 if warmup else chains.num_draws
     done, size, interrupted = 0, 1, False
     with progress_bar("warm-up" if warmup else "sampling", num_draws, progress and processes.leads(mesh)) as report:
         try:
             while done < num_draws:
                 size = min(size, capacity, num_draws - done)
                 begun = time.monotonic()
-                counts = jnp.asarray(size), jnp.asarray(thinning)  # arrays are traced
+                # arrays are traced
+                plan = Plan(*map(jnp.asarray, (size, held + done, thinning, full_loss_every)))
                 with accounted_for(kernel, posterior, num_chains, keep_weights):
-                    states, buffer = proceed((kernel, posterior, *counts), states, capacity, keep_weights)
+                    states, buffer = proceed((kernel, posterior, plan), states, capacity, keep_weights)
                     # cut on the host: on the device every other size would be another program
                     piece = jax.tree.map(lambda leaf, size=size: to_host(leaf)[:, :, :size], buffer)
                 pieces.append(piece)

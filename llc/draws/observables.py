@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel
@@ -27,9 +27,14 @@ class Observables(NamedTuple):
 
 
 def next_draw(
-    kernel: Kernel, posterior: LocalPosterior, state: Any, thinning: Int[Array, ""], keep_weights: bool
+    kernel: Kernel,
+    posterior: LocalPosterior,
+    state: Any,
+    thinning: Int[Array, ""],
+    measured: Bool[Array, ""],
+    keep_weights: bool,
 ) -> tuple[Any, Observables]:
-    """Take `thinning` steps and record one draw of them."""
+    """Take `thinning` steps and record one draw of them; the loss on all data where it is measured, else NaN."""
 
     def step(_: Any, carry: tuple) -> tuple:
         state, totals = carry
@@ -40,7 +45,11 @@ def next_draw(
     state, totals = jax.lax.fori_loop(0, thinning, step, (state, zeros))
     loss_difference, virial, evaluations, accept_prob = jax.tree.map(lambda total: total / thinning, totals)
     v = state.position
-    full = state.loss_difference if kernel.records_full_loss else posterior.loss_difference(v)
+    if kernel.records_full_loss:
+        full = state.loss_difference
+    else:
+        unmeasured = jnp.full_like(loss_difference, jnp.nan)
+        full = jax.lax.cond(measured, lambda: posterior.loss_difference(v), lambda: unmeasured)
     return state, Observables(
         loss_difference,
         virial,
@@ -67,4 +76,4 @@ def empty_buffer(one: Observables, capacity: int) -> Observables:
 def shape_of(kernel: Kernel, posterior: LocalPosterior, state: Any, keep_weights: bool) -> Observables:
     """The shapes of one draw, without arithmetic."""
     one = jnp.asarray(1)
-    return eqx.filter_eval_shape(lambda: next_draw(kernel, posterior, state, one, keep_weights)[1])
+    return eqx.filter_eval_shape(lambda: next_draw(kernel, posterior, state, one, one > 0, keep_weights)[1])

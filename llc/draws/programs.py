@@ -1,7 +1,7 @@
 """The two compiled programs of sampling, which serve every checkpoint of the same shapes: chains begin, and proceed."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,6 +16,15 @@ from llc.samplers.kernel import Kernel, with_step_size
 CAPACITY = 128  # draws that one compiled call can hold
 _CAPACITY_ELEMENTS = 2**26  # and the weights among them
 _LARGE = 100_000  # coordinates, from which chains gain nothing side by side
+
+
+class Plan(NamedTuple):
+    """Draws of one compiled call: how many, the number of the first, steps a draw, and draws a full-data loss."""
+
+    size: Int[Array, ""]
+    first: Int[Array, ""]
+    thinning: Int[Array, ""]
+    full_loss_every: Int[Array, ""]
 
 
 @eqx.filter_jit
@@ -38,25 +47,26 @@ def begin(
 
 @eqx.filter_jit(donate="all-except-first")
 def proceed(
-    given: tuple[Kernel, LocalPosterior, Int[Array, ""], Int[Array, ""]],
+    given: tuple[Kernel, LocalPosterior, Plan],
     states: Any,
     capacity: int,
     keep_weights: bool,
 ) -> tuple[Any, Observables]:
-    """`size` draws of every chain into buffers of length `capacity`: both counts are traced, and never recompile.
+    """`size` draws of every chain into buffers of length `capacity`: the plan is traced, and never recompiles.
 
     The new states lie where the old ones did.
     """
-    kernel, posterior, size, thinning = given
+    kernel, posterior, plan = given
 
     def one(kernel: Kernel, state: Any) -> tuple[Any, Observables]:
         def body(i: Array, carry: tuple) -> tuple:
             state, buffer = carry
-            state, observed = next_draw(kernel, posterior, state, thinning, keep_weights)
+            measured = (plan.full_loss_every > 0) & ((plan.first + i) % jnp.maximum(plan.full_loss_every, 1) == 0)
+            state, observed = next_draw(kernel, posterior, state, plan.thinning, measured, keep_weights)
             return state, jax.tree.map(lambda room, value: room.at[i].set(value), buffer, observed)
 
         buffer = empty_buffer(shape_of(kernel, posterior, state, keep_weights), capacity)
-        return jax.lax.fori_loop(0, size, body, (state, buffer))
+        return jax.lax.fori_loop(0, plan.size, body, (state, buffer))
 
     return posterior.layout.constrain_chains(_over_ladder(one, kernel, posterior)(states))
 

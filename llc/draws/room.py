@@ -12,7 +12,7 @@ import numpy as np
 from llc.draws import processes
 from llc.draws.keys import as_key
 from llc.draws.memory import Memory, OutOfMemory, free_memory, in_units, is_out_of_memory, peak_bytes, size_of
-from llc.draws.programs import begin, capacity_of, proceed
+from llc.draws.programs import Plan, begin, capacity_of, proceed
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.work import intermediates
 from llc.samplers.kernel import Kernel
@@ -42,9 +42,9 @@ def memory(kernel: Kernel, posterior: LocalPosterior, *, num_chains: int = 4, ke
     keys = jax.random.split(as_key(0), (np.size(kernel.step_size), num_chains))
     start, states, _ = _begin_traced(kernel, posterior, keys, None, 0)
     capacity = capacity_of(states, posterior, keep_weights)
-    counts = jnp.asarray(1), jnp.asarray(1)
-    step, made, _ = _proceed_traced((kernel, posterior, *counts), states, capacity, keep_weights)
-    first = len(jax.tree.leaves(eqx.filter((kernel, posterior, *counts), eqx.is_array)))
+    plan = Plan(*map(jnp.asarray, (1, 0, 1, 1)))
+    step, made, _ = _proceed_traced((kernel, posterior, plan), states, capacity, keep_weights)
+    first = len(jax.tree.leaves(eqx.filter((kernel, posterior, plan), eqx.is_array)))
     own = frozenset(range(first, first + len(jax.tree.leaves(states))))
     chains, problem = size_of(states), posterior.problem
     draws, data = size_of(made) - chains, size_of((problem.data, problem.test_data, posterior.center_losses))

@@ -159,7 +159,7 @@ def calibrate(
     posterior = LocalPosterior(problem, params, nbeta=nbeta, localization=localization, mask=mask)
     budget = _budget(posterior, max_gradient_evaluations, max_seconds)
     common = {"nbeta": nbeta, "mask": mask, "batch_size": batch_size, "num_chains": num_chains, "progress": progress}
-    tried = _candidates(posterior, num_chains) if kernels is None else list(kernels)
+    tried = _candidates(posterior, num_chains, _PILOTS_SHARE * budget) if kernels is None else list(kernels)
     pilots = [
         _pilot(problem, params, kernel, _PILOTS_SHARE * budget / len(tried), rng_key, common, localization)
         for kernel in tried
@@ -189,8 +189,8 @@ def calibrate(
     return Calibration(chosen.kernel, settings, tuple(_reasons(pilots)), tuple(pilots), sweeps, plateaus)
 
 
-def _candidates(posterior: LocalPosterior, num_chains: int) -> list[Kernel]:
-    default, _ = calibration.choose_kernel(posterior, num_chains)
+def _candidates(posterior: LocalPosterior, num_chains: int, budget: float) -> list[Kernel]:
+    default, _ = calibration.choose_kernel(posterior, num_chains, budget)
     exact = {ReplicaExchange: [default], HMC: [default]}.get(type(default), [])
     return [*exact, SGLD(), PreconditionedSGLD(), UnderdampedLangevin(friction=8.0)]
 

@@ -23,6 +23,7 @@ from llc.samplers.kernel import Kernel
 CAUTION = 0.3  # the largest step size as a part of the stability limit 4 / (1 + nβ h̃_max)
 _DRAWS_PER_RELAXATION = 20
 _FEWEST_DRAWS = 20
+_FEWEST_FULL_LOSSES = 4
 _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
 
 _FEW_EXAMPLES = 4096
@@ -37,9 +38,15 @@ _FEWEST_STEPS = 200  # of a chain, whatever they cost: fewer tell nothing
 _STEP_OVERHEAD = 1e5  # what a step costs besides its arithmetic, in the same currency
 
 
-def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, str]:
-    """The kernel that the cost of full-data gradients allows, and why: replica exchange, HMC, or SGLD on a ladder."""
+def choose_kernel(
+    posterior: LocalPosterior, num_chains: int, max_gradient_evaluations: float | int | None = None
+) -> tuple[Kernel, str]:
+    """The kernel that the cost of full-data gradients allows, and why: replica exchange, HMC, or SGLD on a ladder.
+
+    A budget above the default one allows HMC for larger networks.
+    """
     gradient, exchange = full_gradient_cost(posterior), ReplicaExchange()
+    budget = max(DEFAULT_BUDGET, (max_gradient_evaluations or 0) / posterior.n * gradient)
 
     def work(kernel: Kernel, steps: int) -> float:
         seen = posterior.with_batch_size(choose_batch_size(kernel, posterior))
@@ -51,10 +58,10 @@ def choose_kernel(posterior: LocalPosterior, num_chains: int) -> tuple[Kernel, s
         return exchange, f"ReplicaExchange: {why}, within {_AFFORDABLE:.0e}"
     effort = work(HMC(1.0), _FEWEST_TRAJECTORIES)
     why += f", over {_AFFORDABLE:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
-    if effort <= DEFAULT_BUDGET:
+    if effort <= budget:
         kernel = HMC(first_step(curvature_at(posterior, jnp.zeros(posterior.dimension))))
-        return kernel, f"HMC: {why}, within {DEFAULT_BUDGET:.0e}"
-    return SGLD(), f"SGLD: {why}, over {DEFAULT_BUDGET:.0e}"
+        return kernel, f"HMC: {why}, within {budget:.0e}"
+    return SGLD(), f"SGLD: {why}, over {budget:.0e}"
 
 
 def choose_batch_size(kernel: Kernel, posterior: LocalPosterior) -> int:
@@ -130,7 +137,8 @@ def choose_thinning(posterior: LocalPosterior, kernel: Kernel, num_draws: int | 
     """
     if kernel.records_full_loss:
         return 1
-    thinning = steps_a_full_loss(posterior, kernel)
+    forward = posterior.n / 3  # a loss costs about a third of its gradient
+    thinning = math.ceil(forward / (_FULL_LOSS_SHARE * kernel.evaluations_per_step(posterior)))
     if num_draws is not None:
         return thinning
     largest = float(np.max(kernel.step_size))
@@ -138,10 +146,20 @@ def choose_thinning(posterior: LocalPosterior, kernel: Kernel, num_draws: int | 
     return max(1, min(max(thinning, relaxed), max_steps // _FEWEST_DRAWS))
 
 
-def steps_a_full_loss(posterior: LocalPosterior, kernel: Kernel) -> int:
-    """Steps between two full-data losses, which then are a quarter of the cost of the steps."""
-    forward = posterior.n / 3  # a loss costs about a third of its gradient
-    return math.ceil(forward / (_FULL_LOSS_SHARE * kernel.evaluations_per_step(posterior)))
+def choose_full_losses(
+    posterior: LocalPosterior, kernel: Kernel, num_chains: int, num_draws: int, thinning: int
+) -> int:
+    """Draws for each full-data loss: 1, unless all of these cost more than a default budget and than the steps' share.
+
+    λ̂ needs none of them, for the losses of the steps' batches are unbiased; λ̂_var and what depends on γ do. Where
+    fewer than four of a chain are paid for there are none, 0, since there would be no error bar.
+    """
+    if kernel.records_full_loss:
+        return 1
+    gradient, draws = full_gradient_cost(posterior), num_draws * num_chains
+    steps = draws * thinning * kernel.evaluations_per_step(posterior) / posterior.n * gradient
+    every = math.ceil(draws * gradient / 3 / max(DEFAULT_BUDGET, _FULL_LOSS_SHARE * steps))
+    return every if every == 1 or num_draws // every >= _FEWEST_FULL_LOSSES else 0
 
 
 @eqx.filter_jit

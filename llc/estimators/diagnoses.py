@@ -106,7 +106,7 @@ def _tests(e: Evidence) -> dict[Verdict, bool]:
     value, error, d = e.llc.value, e.llc.std_error, e.dimension
     if not np.isfinite(value):
         return {Verdict.DIVERGED: e.num_diverged > 0, Verdict.TOO_FEW_DRAWS: e.num_diverged == 0}
-    off = e.virial.value - d
+    off, margin = e.virial.value - d, _SIGMAS * np.nan_to_num(error)  # of too few draws there is no error bar
     # a slow mode's square that is small by chance seems known well: a Gaussian mode's share has the variance 2
     virial_error = max(e.virial.std_error, np.sqrt(2 * d / max(e.virial.ess, 1.0)))
     virial_off = abs(off) > _SIGMAS * virial_error and abs(off) > 0.05 * d
@@ -117,7 +117,7 @@ def _tests(e: Evidence) -> dict[Verdict, bool]:
         Verdict.DRIFTING: (virial_off and off < 0) or abs(e.drift.value) > _SIGMAS * e.drift.std_error,
         Verdict.TOO_FEW_DRAWS: e.frozen or too_few(e.llc),
         Verdict.ONE_CHAIN: e.num_chains == 1,
-        Verdict.OUTSIDE: not -_SIGMAS * error <= value <= d / 2 + _SIGMAS * error,
+        Verdict.OUTSIDE: -value > margin or value - d / 2 > margin,
         Verdict.LOCALIZATION: _beyond(e.log_localization, 0.1 * abs(value)),
         Verdict.TEMPERATURE: _beyond(e.log_nbeta, 0.1 * abs(value)),
     }

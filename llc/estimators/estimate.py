@@ -75,6 +75,7 @@ def estimate(
         thinning: steps a draw; chosen by what recording a draw costs unless given.
         relative_error: the precision to stop at, as a part of the value.
         max_gradient_evaluations: the budget, in gradients of one example's loss: a full-data gradient counts n.
+            One above the default lets larger networks be sampled by HMC.
         keep_weights: also keep the weights of each draw, for WAIC and the refined coefficients.
         mesh: devices to lay chains and examples over, along its axes "chain" and "data". Parameters that are sharded
             stay so, with or without it.
@@ -94,7 +95,8 @@ def estimate(
     posterior.layout.check_chains(num_chains)
     record: dict[str, Any] = {"rng_key": describe_key(rng_key), "gradient_term": float(gradient_term(posterior))}
     if kernel is None:
-        kernel, record["kernel_choice"] = calibration.choose_kernel(posterior, num_chains)
+        choice = calibration.choose_kernel(posterior, num_chains, max_gradient_evaluations)
+        kernel, record["kernel_choice"] = choice
     if batch_size is None:
         posterior = posterior.with_batch_size(calibration.choose_batch_size(kernel, posterior))
     ladder = len(LADDER) if kernel.step_size is None else np.size(kernel.step_size)
@@ -161,9 +163,15 @@ def _draw_until(chains: Chains, goal: Goal, effort: Effort, record: dict[str, An
     thinning = record["thinning"]
     left = goal.num_draws or int(np.clip(effort.max_steps // thinning, 1, _MAX_DRAWS))
     size = min(left, goal.num_draws or calibration.first_draws(chains.kernel))
+    settings = {"thinning": thinning, "full_loss_every": 1}
+    if not goal.keep_weights:  # with weights everything is wanted of a draw
+        num_chains = effort.num_chains * np.size(chains.kernel.step_size)
+        every = calibration.choose_full_losses(chains.posterior, chains.kernel, num_chains, size, thinning)
+        settings["full_loss_every"] = every
+    record = record | settings
     while True:
         if not chains.interrupted:
-            chains = advance(chains, size, thinning=thinning, keep_weights=goal.keep_weights, progress=effort.progress)
+            chains = advance(chains, size, keep_weights=goal.keep_weights, progress=effort.progress, **settings)
             left -= size
         if chains.num_draws == 0:
             raise KeyboardInterrupt

@@ -87,8 +87,10 @@ def _groups(statistics: Dataset) -> dict[float, dict[str, np.ndarray]]:
 def _series(group: dict[str, np.ndarray], nbeta: float, sizes: list[int]) -> dict[str, Float[np.ndarray, "chain draw"]]:
     """What each draw contributes to each quantity, so that its mean over draws is the quantity."""
     loss, full = nbeta * group["loss_difference"], nbeta * group["full_loss_difference"]
-    away = full - full.mean()
-    spread = group["whitened_squared_distance"]
+    # where a loss on all data is dear not every draw has one
+    measured = np.isfinite(full).all(axis=0)
+    full, spread = full[:, measured], group["whitened_squared_distance"][:, measured]
+    away = full - full.mean() if full.size else full
     half = loss.shape[1] // 2
     virials = {f"virial/{i}": group["virial"][:, :, i] for i in range(len(sizes))}
     return {
@@ -96,7 +98,7 @@ def _series(group: dict[str, np.ndarray], nbeta: float, sizes: list[int]) -> dic
         "variance": away**2,
         "virial": group["virial"].sum(axis=2),
         # ∂λ̂/∂log γ = −½ nβ Cov(ΔL, ‖v‖²),  ∂λ̂/∂log nβ = λ̂ − λ̂_var
-        "localization": -0.5 * away * (spread - spread.mean()),
+        "localization": -0.5 * away * (spread - (spread.mean() if spread.size else 0.0)),
         "nbeta": full - away**2,
         "drift": loss if half < 4 else loss[:, -2 * half :].reshape(-1, 2, half),
         **virials,

@@ -32,6 +32,8 @@ def mean_with_error(values: Float[np.ndarray, "chain draw"]) -> Mean:
     from arviz_stats.base.array import array_stats  # takes a second, which sampling need not wait for
 
     values = np.asarray(values, dtype=np.float64)
+    if values.size == 0:
+        return Mean(*[float("nan")] * 4)
     mean, spread = float(values.mean()), float(values.std())
     if spread == 0.0:
         return Mean(mean, 0.0, 0.0, float("nan"))
@@ -61,7 +63,7 @@ def extrapolate(means: Sequence[Mean], step_sizes: Float[np.ndarray, "ladder"], 
         return means[0]
     ess, rhat = min(m.ess for m in means), max((m.rhat for m in means), key=lambda r: -np.inf if np.isnan(r) else r)
     values, errors = np.array([m.value for m in means]), np.array([m.std_error for m in means])
-    if not errors.all():  # frozen chains know their value exactly
+    if not (errors > 0).all():  # frozen chains know their value exactly; too few draws not how well, by NaN
         smallest = int(np.argmin(step_sizes))
         return Mean(float(values[smallest]), float(errors[smallest]), ess, rhat)
     sizes = step_sizes / step_sizes.max()

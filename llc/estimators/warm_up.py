@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from llc.draws.draw import Chains, advance, start_chains
 from llc.draws.keys import as_key
-from llc.estimators.calibration import CAUTION, WARMUP, curvature_at, first_step, steps_a_full_loss
+from llc.estimators.calibration import CAUTION, WARMUP, curvature_at, first_step
 from llc.posterior.curvature import largest_curvature, products_work
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers import HMC, ReplicaExchange
@@ -70,7 +70,8 @@ def warm_up(
         num_chains=effort.num_chains,
         num_warmup=steps,
     )
-    chains = advance(chains, num_warmup, thinning=thinning, warmup=True, progress=effort.progress)
+    settings = {"warmup": True, "full_loss_every": 0, "progress": effort.progress}
+    chains = advance(chains, num_warmup, thinning=thinning, **settings)
     # those of interrupted chains may be gone: a call writes the new states over them
     standing = None if chains.interrupted else chains.states.position.reshape(-1, posterior.dimension)
     if together and standing is not None and not within_prior(standing):
@@ -169,15 +170,15 @@ def warm_up_ladder(
     kernels = with_step_size(kernel, step_size * same)
     chains = start_chains(kernels, posterior, key, num_chains=effort.num_chains, num_warmup=_ALWAYS)
     positions = jnp.zeros_like(noise[:1])
+    settings = {"warmup": True, "full_loss_every": 0, "progress": effort.progress}
     for part in _CHECKS:
         by_time, given = (part * _WARMUP_TIME - time) / step_size, effort.num_warmup
         wanted = by_time if given is None else part * given - steps
         wanted = min(math.ceil(wanted), effort.max_steps // 2 - steps) if given is None else math.ceil(wanted)
         if wanted <= 0:
             continue
-        affordable = max(1, wanted // steps_a_full_loss(posterior, kernels))
-        thinning = math.ceil(wanted / min(_DRAWS_A_CHECK, affordable))
-        chains = advance(chains, math.ceil(wanted / thinning), thinning=thinning, warmup=True, progress=effort.progress)
+        thinning = math.ceil(wanted / _DRAWS_A_CHECK)
+        chains = advance(chains, math.ceil(wanted / thinning), thinning=thinning, **settings)
         time, steps = time + wanted * step_size, steps + wanted
         if chains.interrupted:
             break

@@ -42,7 +42,8 @@ def pilot_settings(asked: dict[str, Any], problems: Sequence[Problem], centers: 
     if asked["kernel"] is None:
         where = {name: shared[name] for name in ("nbeta", "localization", "mask", "batch_size")}
         posteriors = [LocalPosterior(p, w, **where) for p, w in zip(problems, centers, strict=True)]
-        kernels = [calibration.choose_kernel(posterior, asked["num_chains"])[0] for posterior in posteriors]
+        means = asked["num_chains"], asked["max_gradient_evaluations"]
+        kernels = [calibration.choose_kernel(posterior, *means)[0] for posterior in posteriors]
         # cost, and so the kind, is that of the network; HMC's first step is that of the stiffest checkpoint
         shared["kernel"] = min(kernels, key=lambda k: float(k.step_size)) if isinstance(kernels[0], HMC) else kernels[0]
     return shared

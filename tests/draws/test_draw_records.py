@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from llc.draws.draw import advance, collect, start_chains
 from llc.samplers import MALA, SGLD
 
 KERNELS = [SGLD(step_size=0.01), MALA(step_size=0.1)]
@@ -54,3 +55,23 @@ def test_a_chain_that_cannot_move_stays_at_the_checkpoint(draws_of):
     stats = draws_of(SGLD(step_size=0.0)).sample_stats
     np.testing.assert_array_equal(stats.squared_distance, 0)
     np.testing.assert_allclose(stats.loss_difference, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("every", [0, 1, 3])
+def test_full_losses_may_be_measured_seldom_and_change_no_draw(posterior, every):
+    kernel, thinning = SGLD(step_size=[1e-2, 5e-3]), 2
+
+    def drawn(full_loss_every):
+        chains = start_chains(kernel, posterior, 0, num_chains=2, num_warmup=0)
+        for size in (4, 6):  # the count goes on from one call to the next
+            chains = advance(chains, size, thinning=thinning, full_loss_every=full_loss_every)
+        return collect(chains, {})["sample_stats"].to_dataset()
+
+    always, seldom = drawn(1), drawn(every)
+    measured = np.arange(10) % every == 0 if every else np.zeros(10, bool)
+    assert (np.isfinite(seldom["full_loss_difference"]) == measured).all()
+    assert (np.isfinite(seldom["potential"]) == measured).all()
+    assert not seldom["diverging"].any()
+    for name in always.data_vars:
+        rows = measured if name in ("full_loss_difference", "potential") else slice(None)
+        np.testing.assert_array_equal(seldom[name].isel(draw=rows), always[name].isel(draw=rows))

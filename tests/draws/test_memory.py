@@ -44,8 +44,8 @@ def deep():
 def compiled_bytes(kernel, posterior, num_chains):
     """What the compiler says of the program that `draw` runs, beside the posterior it is given."""
     states = module.start_chains(kernel, posterior, 0, num_chains=num_chains, num_warmup=0).states
-    counts = jnp.asarray(1), jnp.asarray(1)
-    program = module.proceed.lower((kernel, posterior, *counts), states, CAPACITY, False).compile()
+    plan = module.Plan(*map(jnp.asarray, (1, 0, 1, 1)))
+    program = module.proceed.lower((kernel, posterior, plan), states, CAPACITY, False).compile()
     account = program.compiled.memory_analysis()
     return account.temp_size_in_bytes + account.output_size_in_bytes
 

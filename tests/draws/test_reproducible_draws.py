@@ -32,7 +32,7 @@ def test_the_same_draws_out_of_smaller_buffers(draws_of, one_leaf, monkeypatch):
     settings = {"posterior": one_leaf, "num_draws": 30, "num_warmup": 10, "keep_weights": False}
     draws = draws_of(SGLDS[0], **settings)
     calls, advance = [], module.proceed
-    monkeypatch.setattr(module, "proceed", lambda *args: calls.append(int(args[0][2])) or advance(*args))
+    monkeypatch.setattr(module, "proceed", lambda *args: calls.append(int(args[0][2].size)) or advance(*args))
     monkeypatch.setattr(module, "_SECONDS_PER_CALL", 1e6)
     monkeypatch.setattr(programs, "CAPACITY", 7)
     xr.testing.assert_identical(draws_of(SGLDS[0], **settings), draws)

@@ -119,8 +119,55 @@ def test_the_curvature_of_what_full_gradients_are_too_dear_for_is_not_looked_at(
     assert why.startswith("SGLD: ")
 
 
+def test_a_budget_above_the_default_pays_for_hmc_on_larger_networks(monkeypatch):
+    posterior, gradient = make_posterior(2, 1e3), 1e10
+    monkeypatch.setattr(calibration, "full_gradient_cost", lambda posterior: gradient)
+    default = calibration.DEFAULT_BUDGET / gradient * posterior.n  # in gradients of one example
+    for budget, kind in ((None, SGLD), (0.1 * default, SGLD), (1000 * default, HMC)):
+        kernel, why = calibration.choose_kernel(posterior, 4, budget)
+        assert isinstance(kernel, kind)
+        assert why.startswith(kind.__name__)
+
+
 def test_the_steps_that_are_left_make_twenty_draws_or_more():
     posterior, kernel = make_posterior(2, 1e3), SGLD(step_size=np.array([2.0**-16, 2.0**-17]))
     assert calibration.choose_thinning(posterior, kernel, None, 10**9) == 3277  # a twentieth of the relaxation time 1/ε
     assert calibration.choose_thinning(posterior, kernel, None, 400) == 20
     assert calibration.choose_thinning(posterior, kernel, None, 7) == 1
+
+
+def make_dear(n=10_000, batch_size=10):
+    """A full loss of it costs as much as 160 steps."""
+    problem = llc.Problem(lambda w, x: 0.5 * jnp.square(x - w).sum(1), jax.random.normal(jax.random.key(0), (n, 2)))
+    return llc.LocalPosterior(problem, problem.data.mean(axis=0), localization=1.0, batch_size=batch_size)
+
+
+def test_full_losses_are_measured_seldom_where_they_cost_more_than_all_else(monkeypatch):
+    posterior, budget, step = make_dear(), calibration.DEFAULT_BUDGET, SGLD(step_size=1e-3)
+
+    def every(loss, thinning=1, kernel=step):
+        monkeypatch.setattr(calibration, "full_gradient_cost", lambda posterior: 3 * loss)
+        return calibration.choose_full_losses(posterior, kernel, num_chains=4, num_draws=100, thinning=thinning)
+
+    assert every(0.99 * budget / 400) == 1
+    assert every(0.99 * budget / 100) == 4
+    assert every(0.99 * budget / 16) == 25  # four of each chain
+    assert every(1.01 * budget / 16) == 0
+    assert every(budget, kernel=HMC(0.1)) == 1  # which looks at it anyway
+    # a quarter of what the steps cost is paid, whatever it is
+    assert every(budget, thinning=700) == 1
+    assert every(budget, thinning=600) == 2
+
+
+def test_a_coefficient_needs_no_full_losses(monkeypatch):
+    posterior, estimates = make_dear(), []
+    settings = {"num_draws": 400, "thinning": 20, "num_warmup": 500, "batch_size": 10, "localization": 1.0}
+    for budget in (calibration.DEFAULT_BUDGET, 1.0):
+        monkeypatch.setattr(calibration, "DEFAULT_BUDGET", budget)
+        estimates.append(llc.estimate(posterior.problem, posterior.center, kernel=SGLD(), progress=False, **settings))
+    always, seldom = estimates
+    assert (always.settings["full_loss_every"], seldom.value, seldom.std_error) == (1, always.value, always.std_error)
+    assert seldom.settings["full_loss_every"] > 1
+    first, second = (estimate.variance_estimate for estimate in estimates)
+    assert first.value != second.value
+    assert abs(first.value - second.value) < 4 * np.hypot(first.std_error, second.std_error)

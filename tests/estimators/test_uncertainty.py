@@ -67,3 +67,15 @@ def test_a_ladder_reports_its_poorest_sampling():
     means = [Mean(1.0, 0.1, 900, 1.001), Mean(1.0, 0.1, 300, 1.02), Mean(1.0, 0.1, 80, float("nan"))]
     fit = extrapolate(means, np.array([4.0, 2.0, 1.0]))
     assert (fit.ess, fit.rhat) == (80, 1.02)
+
+
+@pytest.mark.parametrize("straight", [False, True])
+def test_a_ladder_of_too_few_draws_has_a_value_and_no_error_bar(straight):
+    means = [mean_with_error(np.array([[1.0, 2.0], [3.0, size]])) for size in (4.0, 5.0, 6.0)]
+    result = extrapolate(means, np.array([1.0, 0.5, 0.25]), straight=straight)
+    assert result.value == 3.0  # of the smallest step
+    assert np.isnan(result.std_error)
+
+
+def test_of_no_draws_nothing_is_known():
+    assert np.isnan(mean_with_error(np.empty((4, 0)))).tolist() == [True, True, True, True, False]
