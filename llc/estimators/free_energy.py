@@ -104,6 +104,8 @@ def integrate_coefficients(
     value, variance = -np.log(likelihood.mean()), np.var(likelihood) / likelihood.mean() ** 2 / len(likelihood)
     for estimate, of_value, of_slope in zip(estimates, *_quadrature(ladder), strict=True):
         slope = estimate.sensitivity["nbeta"]
+        if np.isnan(slope.value):  # no losses on all data were affordable: the plain rule
+            slope = Mean(0.0, 0.0, np.nan, np.nan)
         value += of_value * estimate.value + of_slope * slope.value
         # both come from the same draws, so that their errors may add up
         variance += (of_value * estimate.std_error + abs(of_slope) * slope.std_error) ** 2

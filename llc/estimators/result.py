@@ -37,13 +37,17 @@ class Estimate(Sampled):
     localization: dict[str, float]
     """γ of each leaf."""
     variance_estimate: Mean
-    """λ̂_var = (nβ)² Var[L_n(w)], which needs no baseline and agrees with λ̂ in the asymptotic regime."""
+    """λ̂_var = (nβ)² Var[L_n(w)], which needs no baseline and agrees with λ̂ in the asymptotic regime.
+
+    It is made of the draws whose loss on all data was measured: of every draw, or where that costs more than all else,
+    of every `settings["full_loss_every"]`-th, or NaN of none.
+    """
     virial_ratio: Mean
     """E[v·∇U] / d, exactly 1 for a chain at the right temperature."""
     virial_ratio_by_leaf: dict[str, Mean]
     """The same for each leaf of the params that has free coordinates."""
     sensitivity: dict[str, Mean]
-    """∂λ̂/∂log γ and ∂λ̂/∂log nβ, by the names `localization` and `nbeta`."""
+    """∂λ̂/∂log γ and ∂λ̂/∂log nβ, by the names `localization` and `nbeta`; of the same draws as λ̂_var."""
     num_diverged: int
     """Chains that left for infinity, which are excluded."""
     by_step_size: dict[float, Mean]

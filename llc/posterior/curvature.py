@@ -13,7 +13,7 @@ from llc.posterior.work import gradient_work
 
 _MAX_EXAMPLES = 4096  # a largest eigenvalue does not need more
 _FEWEST_EXAMPLES = 32
-_MAX_WORK = 1e11  # flops of a product, for which a large network is seen through fewer examples
+_MAX_WORK = 1e10  # flops of a product, for which a large network is seen through fewer examples
 _NUM_PRODUCTS = 16
 _NUM_PROBES = 64
 
@@ -85,7 +85,7 @@ def products_work(posterior: LocalPosterior) -> float:
 
 
 def examples_seen(posterior: LocalPosterior) -> int:
-    """Examples of a Hessian product: at most 4096, fewer where a product would take more than 1e11 flops."""
+    """Examples of a Hessian product: at most 4096, fewer where a product would take more than 1e10 flops."""
     affordable = int(_MAX_WORK / (2 * gradient_work(posterior.problem, posterior.center)))
     return min(posterior.n, _MAX_EXAMPLES, max(_FEWEST_EXAMPLES, affordable))
 

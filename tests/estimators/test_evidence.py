@@ -1,11 +1,15 @@
 """The verbs free_energy, wbic and waic on conjugate linear regression, whose answers are closed forms."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import llc
 from llc import zoo
+from llc.estimators.free_energy import integrate_coefficients
+from llc.estimators.uncertainty import Mean
 from llc.samplers import HMC, SGLD
 
 N, GAMMA = 200, 2.0
@@ -62,6 +66,19 @@ def test_free_energy_by_estimates_at_separate_temperatures():
     assert len(measure.draws.children) > 3
     assert abs(measure.value - exact_free_energy()) < 4 * measure.std_error
     assert measure.std_error < 0.15
+
+
+def test_free_energy_without_slopes_is_by_the_plain_rule():
+    """As where losses on all data are too dear for λ̂_var."""
+    ladder, prior = np.geomspace(0.05, N, 5), np.abs(RNG.normal(size=100))
+    settings = {"kernel": HMC(0.1), "localization": GAMMA, "num_warmup": 20, "num_draws": 20, "progress": False}
+    estimates = [llc.estimate(PROBLEM, PARAMS, nbeta=at, **settings) for at in ladder]
+    unknown = {"nbeta": Mean(np.nan, np.nan, np.nan, np.nan)}
+    measure = integrate_coefficients([replace(e, sensitivity=unknown) for e in estimates], prior, 0.0)
+    values = np.array([estimate.value for estimate in estimates])
+    plain = -np.log(np.exp(-ladder[0] * prior).mean()) + 0.5 * (values[1:] + values[:-1]) @ np.diff(np.log(ladder))
+    assert measure.value == pytest.approx(plain)
+    assert 0 < measure.std_error < integrate_coefficients(estimates, prior, 0.0).std_error
 
 
 def test_wbic():
