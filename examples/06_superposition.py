@@ -146,7 +146,7 @@ run = llc.trajectory(problem, checkpoints, behavioral=True, num_warmup=100, num_
 frame = run.to_dataframe()
 frame["polygon"] = [name_of(params) for _, params in checkpoints]
 print(run, frame[["step", "polygon", "llc", "std_error", "loss", "verdicts"]].to_string(), run.transitions(), sep="\n")
-on_the_data = llc.estimate(problem, checkpoints[-1][1], progress=False)
+on_the_data = llc.estimate(problem, checkpoints[-1][1], num_draws=500, progress=False)
 print(f"the last one, on the training data: {on_the_data}")
 
 # %%

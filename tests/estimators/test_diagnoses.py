@@ -47,6 +47,7 @@ def test_a_fault_of_sampling_takes_convergence_away(change, verdict):
     [
         ({"llc": Mean(-3.0, 0.05, 500, 1.0)}, Verdict.NOT_A_MINIMUM),
         ({"gradient_term": 0.5}, Verdict.NOT_A_MINIMUM),
+        ({"gradient_term": -0.5}, Verdict.NOT_A_MINIMUM),
         ({"llc": Mean(5.5, 0.05, 500, 1.0)}, Verdict.OUTSIDE),
         ({"log_localization": Mean(-0.6, 0.02, 500, 1.0)}, Verdict.LOCALIZATION),
         ({"log_nbeta": Mean(0.8, 0.1, 500, 1.0)}, Verdict.TEMPERATURE),
@@ -63,6 +64,12 @@ def test_noise_alone_is_no_fault():
     assert diagnose(noisy) == (Verdict.CONVERGED,)
     seldom_wide = SOUND._replace(virial=Mean(2.4, 0.09, 48, 1.0), dimension=3)  # one mode's square, 0.4 of 1 by chance
     assert diagnose(seldom_wide._replace(llc=Mean(1.0, 0.01, 500, 1.0))) == (Verdict.CONVERGED,)
+
+
+def test_of_a_value_without_an_error_bar_the_draws_are_too_few_and_no_more():
+    bare = SOUND._replace(llc=Mean(3.0, float("nan"), float("nan"), float("nan")))
+    assert diagnose(bare) == (Verdict.TOO_FEW_DRAWS,)
+    assert Verdict.OUTSIDE in diagnose(bare._replace(llc=bare.llc._replace(value=5.1)))
 
 
 def test_nothing_left_says_why():
