@@ -78,7 +78,8 @@ def _statistics(record: Observables, posterior: LocalPosterior, ladder: bool) ->
     )
     full = fields["full_loss_difference"]
     unmeasured = np.isnan(full).all(axis=(0, 1))  # of all chains at once: it was not asked for
-    finite = np.isfinite(fields["loss_difference"]) & (np.isfinite(full) | unmeasured)
+    finite = np.isfinite(fields["loss_difference"]) & np.isfinite(fields["whitened_squared_distance"])
+    finite &= np.isfinite(full) | unmeasured
     fields["diverging"] = ~finite
     return fields if ladder else {name: values[0] for name, values in fields.items()}
 

@@ -57,6 +57,17 @@ def test_a_chain_that_cannot_move_stays_at_the_checkpoint(draws_of):
     np.testing.assert_allclose(stats.loss_difference, 0, atol=1e-6)
 
 
+def test_chains_that_leave_all_at_once_in_their_last_step_are_marked(posterior):
+    """Their steps' losses were looked at before it, and the loss on all data is as NaN as where it is not measured."""
+    chains = advance(start_chains(SGLD(step_size=1e-2), posterior, 0, num_chains=2, num_warmup=0), 3)
+    gone = {}
+    for name in ("full_loss_difference", "whitened_squared_distance"):
+        gone[name] = np.array(getattr(chains.draws, name))
+        gone[name][:, :, -1] = np.nan
+    marked = collect(chains._replace(draws=chains.draws._replace(**gone)), {})["sample_stats"]["diverging"]
+    np.testing.assert_array_equal(marked, [[False, False, True]] * 2)
+
+
 @pytest.mark.parametrize("every", [0, 1, 3])
 def test_full_losses_may_be_measured_seldom_and_change_no_draw(posterior, every):
     kernel, thinning = SGLD(step_size=[1e-2, 5e-3]), 2
