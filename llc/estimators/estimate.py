@@ -163,11 +163,10 @@ def _draw_until(chains: Chains, goal: Goal, effort: Effort, record: dict[str, An
     thinning = record["thinning"]
     left = goal.num_draws or int(np.clip(effort.max_steps // thinning, 1, _MAX_DRAWS))
     size = min(left, goal.num_draws or calibration.first_draws(chains.kernel))
-    settings = {"thinning": thinning, "full_loss_every": 1}
-    if not goal.keep_weights:  # with weights everything is wanted of a draw
-        num_chains = effort.num_chains * np.size(chains.kernel.step_size)
-        every = calibration.choose_full_losses(chains.posterior, chains.kernel, num_chains, size, thinning)
-        settings["full_loss_every"] = every
+    num_chains = effort.num_chains * np.size(chains.kernel.step_size)
+    every = calibration.choose_full_losses(chains.posterior, chains.kernel, num_chains, size, thinning)
+    # with weights everything is wanted of a draw
+    settings = {"thinning": thinning, "full_loss_every": 1 if goal.keep_weights else every}
     record = record | settings
     while True:
         if not chains.interrupted:

@@ -90,7 +90,7 @@ def _series(group: dict[str, np.ndarray], nbeta: float, sizes: list[int]) -> dic
     # where a loss on all data is dear not every draw has one
     measured = np.isfinite(full).all(axis=0)
     full, spread = full[:, measured], group["whitened_squared_distance"][:, measured]
-    away = full - full.mean() if full.size else full
+    away = _centered(full)
     half = loss.shape[1] // 2
     virials = {f"virial/{i}": group["virial"][:, :, i] for i in range(len(sizes))}
     return {
@@ -98,11 +98,15 @@ def _series(group: dict[str, np.ndarray], nbeta: float, sizes: list[int]) -> dic
         "variance": away**2,
         "virial": group["virial"].sum(axis=2),
         # ∂λ̂/∂log γ = −½ nβ Cov(ΔL, ‖v‖²),  ∂λ̂/∂log nβ = λ̂ − λ̂_var
-        "localization": -0.5 * away * (spread - (spread.mean() if spread.size else 0.0)),
+        "localization": -0.5 * away * _centered(spread),
         "nbeta": full - away**2,
         "drift": loss if half < 4 else loss[:, -2 * half :].reshape(-1, 2, half),
         **virials,
     }
+
+
+def _centered(values: Float[np.ndarray, "chain draw"]) -> Float[np.ndarray, "chain draw"]:
+    return values - values.mean() if values.size else values
 
 
 def _extrapolated(series: dict[float, dict[str, np.ndarray]], name: str) -> Mean:

@@ -168,6 +168,7 @@ def test_a_coefficient_needs_no_full_losses(monkeypatch):
     always, seldom = estimates
     assert (always.settings["full_loss_every"], seldom.value, seldom.std_error) == (1, always.value, always.std_error)
     assert seldom.settings["full_loss_every"] > 1
+    assert np.isnan(seldom.draws["warmup_sample_stats"]["full_loss_difference"]).all()
     first, second = (estimate.variance_estimate for estimate in estimates)
     assert first.value != second.value
     assert abs(first.value - second.value) < 4 * np.hypot(first.std_error, second.std_error)
