@@ -112,8 +112,9 @@ def _tests(e: Evidence) -> dict[Verdict, bool]:
     virial_off = abs(off) > _SIGMAS * virial_error and abs(off) > 0.05 * d
     return {
         Verdict.DIVERGED: e.num_diverged > 0,
-        # the term is below 0 where the loss bends down along its gradient, as near a saddle
-        Verdict.NOT_A_MINIMUM: value < -_SIGMAS * error or abs(e.gradient_term) > 0.1 * abs(value),
+        # the term is below 0 where the loss bends down along its gradient, as near a saddle; and a value that lies
+        # beyond d/2, or far below 0, is no measure of what is negligible
+        Verdict.NOT_A_MINIMUM: value < -_SIGMAS * error or abs(e.gradient_term) > 0.1 * min(abs(value), d / 2),
         Verdict.STEP_SIZE: (virial_off and off > 0) or e.llc.misfit < 0.001,
         Verdict.DRIFTING: (virial_off and off < 0) or abs(e.drift.value) > _SIGMAS * e.drift.std_error,
         Verdict.TOO_FEW_DRAWS: e.frozen or too_few(e.llc),

@@ -48,6 +48,7 @@ def test_a_fault_of_sampling_takes_convergence_away(change, verdict):
         ({"llc": Mean(-3.0, 0.05, 500, 1.0)}, Verdict.NOT_A_MINIMUM),
         ({"gradient_term": 0.5}, Verdict.NOT_A_MINIMUM),
         ({"gradient_term": -0.5}, Verdict.NOT_A_MINIMUM),
+        ({"gradient_term": 0.6, "llc": Mean(-8.0, 3.0, 500, 1.0)}, Verdict.NOT_A_MINIMUM),
         ({"llc": Mean(5.5, 0.05, 500, 1.0)}, Verdict.OUTSIDE),
         ({"log_localization": Mean(-0.6, 0.02, 500, 1.0)}, Verdict.LOCALIZATION),
         ({"log_nbeta": Mean(0.8, 0.1, 500, 1.0)}, Verdict.TEMPERATURE),
