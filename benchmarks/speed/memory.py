@@ -62,8 +62,8 @@ def measure(kernel_name: str, num_chains: int, parameters: int) -> dict[str, flo
     chains = draw.start_chains(kernel, posterior, 0, num_chains=num_chains, num_warmup=0)
     chains = draw.advance(chains, 3)
     sampled = _resident("VmHWM")
-    counts = jnp.asarray(1), jnp.asarray(1)
-    program = programs.proceed.lower((kernel, posterior, *counts), chains.states, programs.CAPACITY, False).compile()
+    plan = programs.Plan(*map(jnp.asarray, (1, 0, 1, 1)))
+    program = programs.proceed.lower((kernel, posterior, plan), chains.states, programs.CAPACITY, False).compile()
     account = program.compiled.memory_analysis()
     held = account.argument_size_in_bytes + account.output_size_in_bytes - account.alias_size_in_bytes
     unit = 4 * posterior.dimension

@@ -147,6 +147,10 @@ def peak_bytes(jaxpr: Any, owned: frozenset[int] = frozenset()) -> int:
         for v in _variables(equation.invars):
             readers.setdefault(v, []).append(i)
     last = {v: at[-1] for v, at in readers.items()} | dict.fromkeys(_variables(jaxpr.outvars), len(equations))
+    seen: dict[Any, Any] = {}  # what a view is a view of
+    for equation in equations:
+        if equation.primitive.name in _VIEWS and _variables(equation.invars):
+            seen[equation.outvars[0]] = seen.get(equation.invars[0], equation.invars[0])
     fused: set[Any] = set()
     for equation in reversed(equations):
         for v in equation.outvars:
@@ -158,10 +162,10 @@ def peak_bytes(jaxpr: Any, owned: frozenset[int] = frozenset()) -> int:
     peak = sum(held.values())
     for i, equation in enumerate(equations):
         dying = {v for v in held if last.get(v, i) <= i}
-        taken = dying.intersection(_variables(_handed_over(equation)))
+        handed = {v: seen.get(v, v) for v in _variables(_handed_over(equation)) if seen.get(v, v) in dying}
         made = {v: _bytes(v.aval) for v in equation.outvars if v not in fused}
-        inside = _inside(equation, taken, sum(made.values()))
-        peak = max(peak, sum(held.values()) - sum(held[v] for v in taken) + inside)
+        inside = _inside(equation, set(handed), sum(made.values()))
+        peak = max(peak, sum(held.values()) - sum(held[v] for v in set(handed.values())) + inside)
         held = {v: size for v, size in (held | made).items() if v not in dying}
     return peak
 

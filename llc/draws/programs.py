@@ -37,11 +37,11 @@ def begin(
 ) -> Any:
     """The first states of chains, with leading axes (ladder, chain)."""
 
-    def one(kernel: Kernel, key: Array, start: Float[Array, "d"] | None = None) -> Any:
+    def one(kernel: Kernel, _: None, key: Array, start: Float[Array, "d"] | None = None) -> tuple[None, Any]:
         params = None if start is None else posterior.params(start)
-        return kernel.init(key, num_warmup, params, (posterior,), {})
+        return None, kernel.init(key, num_warmup, params, (posterior,), {})
 
-    states = _over_ladder(one, kernel, posterior)(*(keys,) if starts is None else (keys, starts))
+    _, states = _over_ladder(one, kernel, posterior)(None, keys, *() if starts is None else (starts,))
     return posterior.layout.constrain_chains(states)
 
 
@@ -80,17 +80,27 @@ def capacity_of(states: Any, posterior: LocalPosterior, keep_weights: bool) -> i
 
 
 def _over_ladder(f: Callable[..., Any], kernel: Kernel, posterior: LocalPosterior) -> Callable[..., Any]:
-    """Map f(kernel, ...) over (ladder, chain); a kernel of one step size is a ladder of one.
+    """Map f(kernel, state, ...) → (state, made) over (ladder, chain); a kernel of one step size is a ladder of one.
 
     Large chains run one after the other on a CPU: each fills the machine, and they need the room of one to work in.
+    There the new states are written over the old ones.
     """
     ladder = None if kernel.step_size is None or jnp.ndim(kernel.step_size) == 0 else 0
-    one = lambda step_size, args: f(with_step_size(kernel, step_size), *args)
     if posterior.dimension < _LARGE or posterior.layout.mesh is not None or jax.default_backend() != "cpu":
+        one = lambda step_size, args: f(with_step_size(kernel, step_size), *args)
         each = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(ladder, 0))
         return lambda *args: each(kernel.step_size, args)
-    in_turn = lambda step_size, args: jax.lax.map(lambda chain: one(step_size, chain), args)
-    if ladder == 0:
-        return lambda *args: jax.lax.map(lambda rung: in_turn(*rung), (kernel.step_size, args))
-    only = lambda *args: in_turn(kernel.step_size, jax.tree.map(lambda leaf: leaf[0], args))
-    return lambda *args: jax.tree.map(lambda leaf: leaf[None], only(*args))
+
+    def in_turn(*args: Any) -> Any:
+        num_rungs, num_chains = jax.tree.leaves(args)[0].shape[:2]
+        states, *given = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), args)
+
+        def turn(states: Any, i: Array) -> tuple[Any, Any]:
+            step_size = kernel.step_size if ladder is None else kernel.step_size[i // num_chains]
+            state, made = f(with_step_size(kernel, step_size), *jax.tree.map(lambda leaf: leaf[i], (states, *given)))
+            return jax.tree.map(lambda room, leaf: room.at[i].set(leaf), states, state), made
+
+        results = jax.lax.scan(turn, states, jnp.arange(num_rungs * num_chains))
+        return jax.tree.map(lambda leaf: leaf.reshape(num_rungs, num_chains, *leaf.shape[1:]), results)
+
+    return in_turn

@@ -23,7 +23,7 @@ def largest_curvature(
     posterior: LocalPosterior,
     positions: Float[Array, "points d"],
     rng_key: Array,
-    preconditioner: Float[Array, "d"] | None = None,
+    preconditioner: Float[Array, "_"] | None = None,
 ) -> Float[Array, "points"]:
     """1 + nβ h̃_max at each point, h̃ the eigenvalues of ∇²L, by Lanczos (Golub & Van Loan, §10.1).
 
@@ -33,7 +33,7 @@ def largest_curvature(
     start_key, example_key = jax.random.split(rng_key)
     start = jax.random.normal(start_key, (posterior.dimension,))
     lanczos = decomp.tridiag_sym(min(_NUM_PRODUCTS, posterior.dimension), reortho="full")
-    diagonal = jnp.ones(posterior.dimension) if preconditioner is None else preconditioner
+    diagonal = jnp.ones(1) if preconditioner is None else preconditioner
     scale = jnp.sqrt(diagonal)
 
     def at(v: Float[Array, "d"]) -> Float[Array, ""]:

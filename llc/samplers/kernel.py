@@ -69,5 +69,4 @@ def start(posterior: LocalPosterior, rng_key: Array, init_params: Any, spread: F
 
 def virial(posterior: LocalPosterior, v: Float[Array, "d"], gradient: Float[Array, "d"]) -> Float[Array, "leaves"]:
     """v·∇U over the coordinates of each leaf, whose mean is their number."""
-    pairs = zip(posterior.split(v), posterior.split(gradient), strict=True)
-    return jnp.stack([jnp.vdot(part, slope) for part, slope in pairs])
+    return jnp.stack([part.sum() for part in posterior.split(v * gradient)])

@@ -83,7 +83,7 @@ def langevin_move(
     gradient: Float[Array, "d"],
     step_size: Float[Array, ""],
     rng_key: Array,
-    preconditioner: Float[Array, "d"] | float = 1.0,
+    preconditioner: Float[Array, "_"] | float = 1.0,
 ) -> Float[Array, "d"]:
     """v − ε/2 G ∇U + √(εG) ξ."""
     step = step_size * preconditioner

@@ -57,7 +57,7 @@ class Push(NamedTuple):
     """What drives a step: G^{1/2} ∇Û and G^{1/2} at the position, and the state's next records of it."""
 
     force: Float[Array, "d"]
-    scale: Float[Array, "d"]
+    scale: Float[Array, "_"]
     record: Record
     preconditioner: Preconditioner
     warmup_left: Int[Array, ""]

@@ -26,15 +26,26 @@ from llc.posterior.curvature import diagonal_curvature
 from llc.posterior.local_posterior import LocalPosterior
 
 _DECAY = {"rmsprop": 0.99, "adam": 0.999}
+_LEAST_WEIGHT = 1e-6  # less than that of one gradient; with none the moment is 0, and G = 1
 PRECONDITIONERS = (*_DECAY, "curvature", "identity")
 
 
 class Preconditioner(NamedTuple):
-    """G, and where it adapts the moving sum of (nβ ∂L)² and of its weights."""
+    """G as it was given, or where it adapts the moving sum of (nβ ∂L)² and of its weights."""
 
-    diagonal: Float[Array, "d"]
-    moment: Float[Array, "d"] | None = None
-    weight: Float[Array, ""] | None = None
+    given: Float[Array, "*chains _"] | None
+    moment: Float[Array, "*chains d"] | None = None
+    weight: Float[Array, "*chains"] | None = None
+
+    @property
+    def diagonal(self) -> Float[Array, "*chains _"]:
+        """G of each coordinate, or one number for all of them."""
+        if self.given is not None:
+            return self.given
+        assert self.moment is not None
+        assert self.weight is not None
+        weight = jnp.maximum(self.weight, _LEAST_WEIGHT)[..., None]
+        return 1.0 / (1.0 + jnp.sqrt(self.moment / weight))
 
 
 def preconditioner_leaf(preconditioner: str | ArrayLike | Sequence[float]) -> Any:
@@ -73,8 +84,8 @@ def first_preconditioner(posterior: LocalPosterior, preconditioner: str | Float[
         # a key of its own: the same for all chains, which then share the work
         return Preconditioner(1.0 / (1.0 + posterior.nbeta * diagonal_curvature(posterior, jax.random.key(0))))
     if preconditioner == "identity":
-        return Preconditioner(jnp.ones(d))
-    return Preconditioner(jnp.ones(d), jnp.zeros(d), jnp.zeros(()))
+        return Preconditioner(jnp.ones(1))
+    return Preconditioner(None, jnp.zeros(d), jnp.zeros(()))
 
 
 def adapt(
@@ -88,6 +99,5 @@ def adapt(
         return state
     decay = _DECAY[str(preconditioner)]
     moment = decay * state.moment + (1 - decay) * jnp.square(loss_gradient)
-    weight = decay * state.weight + (1 - decay)
-    moved = Preconditioner(1.0 / (1.0 + jnp.sqrt(moment / weight)), moment, weight)
+    moved = Preconditioner(None, moment, decay * state.weight + (1 - decay))
     return jax.tree.map(lambda new, old: jnp.where(warming, new, old), moved, state)
