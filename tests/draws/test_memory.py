@@ -66,6 +66,18 @@ def test_it_is_near_what_the_compiler_says(kernel, net, num_chains, request):
     assert 0.5 < estimate.needed / compiled_bytes(kernel, posterior, num_chains) < 1.5
 
 
+@pytest.mark.parametrize(("kernel", "vectors"), [("SGLD", 1), ("SGHMC", 2), ("PreconditionedSGLD", 2)])
+def test_a_further_chain_in_turn_costs_its_state_alone(kernel, vectors):
+    """The position, and a momentum or the moments of a preconditioner."""
+    posterior = posterior_of((64, 300, 300, 8))
+    kernel, state = getattr(llc.samplers, kernel)(step_size=1e-5), 4 * posterior.dimension * vectors
+    one, four = (room_module.memory(kernel, posterior, num_chains=k) for k in (1, 4))
+    assert 0 <= one.chains - state < 100
+    assert four.needed - one.needed < 4.1 * state
+    # of several the one whose turn it is lies apart
+    assert compiled_bytes(kernel, posterior, 4) - compiled_bytes(kernel, posterior, 1) < 4.1 * state
+
+
 def test_parts_of_a_small_posterior(wide):
     d = wide.dimension
     two = room_module.memory(SGLD, wide, num_chains=2)
