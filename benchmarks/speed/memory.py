@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KERNELS = {"SGLD": 0, "PreconditionedSGLD": 2, "SGHMC": 1}  # arrays of a chain's preconditioner: diagonal and moment
+KERNELS = {"SGLD": 0, "PreconditionedSGLD": 1, "SGHMC": 1}  # what a chain keeps beside its position: moments, momentum
 CHAINS = (1, 2, 4)
 N, BATCH = 64, 16
 
