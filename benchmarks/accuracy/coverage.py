@@ -12,7 +12,7 @@ from records import Records, print_table
 import llc
 from llc import zoo
 
-N, GAMMA, SEEDS = 2000, 1.0, 5
+N, GAMMA, SEEDS = 10_000, 1.0, 20
 
 
 class Case(NamedTuple):
