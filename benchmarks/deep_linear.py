@@ -178,12 +178,16 @@ def draw_picture(records: list[dict], path: Path) -> None:
     for ax, key, title in zip(axes, ("ours", "peer"), ("llc, default settings", "the peers' settings"), strict=True):
         for name, color, marker in zip(CLASSES, IN_ORDER, MARKERS, strict=False):
             rows = [r for r in records if r["class"] == name and r["exact"] > 0 and key in r]
-            points = [r["exact"] for r in rows], [r[key] for r in rows]
-            ax.scatter(*points, s=14, color=color, marker=marker, label=f"class {name}")
+            if rows:
+                points = [r["exact"] for r in rows], [r[key] for r in rows]
+                ax.scatter(*points, s=14, color=color, marker=marker, label=f"class {name}")
         line = np.array([1, 1.2 * max(r["exact"] for r in records)])
         ax.plot(line, line, color="black", linewidth=0.8)
         ax.fill_between(line, 0.7 * line, 1.3 * line, color="0.9", zorder=0)
-        ax.set(xscale="log", yscale="log", title=title, xlabel="λ (Aoyagi 2024)")
+        all_of_them = [r[key] for r in records if key in r]
+        lost = sum(value is None or not np.isfinite(value) for value in all_of_them)
+        ax.set(xscale="log", yscale="log", xlabel="λ (Aoyagi 2024)")
+        ax.set_title(f"{title}: {lost} of {len(all_of_them)} nets without a number")
     axes[0].set_ylabel("λ̂")
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=120)
