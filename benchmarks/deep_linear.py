@@ -187,7 +187,7 @@ def draw_picture(records: list[dict], path: Path) -> None:
         all_of_them = [r[key] for r in records if key in r]
         lost = sum(value is None or not np.isfinite(value) for value in all_of_them)
         ax.set(xscale="log", yscale="log", xlabel="λ (Aoyagi 2024)")
-        ax.set_title(f"{title}: {lost} of {len(all_of_them)} nets without a number")
+        ax.set_title(f"{title}\n{lost} of {len(all_of_them)} nets without a number")
     axes[0].set_ylabel("λ̂")
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=120)
