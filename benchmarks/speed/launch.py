@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-KERNELS = ("hmc", "sgld", "replica_exchange", "mala")
+KERNELS = ("hmc", "sgld", "replica_exchange", "nuts")
 PROBLEM = "from llc.digits import digits_problem\n\nproblem = digits_problem()\n"
 FEW = ("--num-warmup", "20", "--num-draws", "20", "--quiet")
 # The command, whose first draw is told and ends it; a whole run before leaves what it compiled.
