@@ -157,10 +157,12 @@ class Problem(eqx.Module):
         """ℓ_i(params) of each example of a batch, in nats."""
         return self.loss_fn(params, batch)
 
-    def take(self, indices: Int[Array | np.ndarray, "..."]) -> PyTree[Shaped[Array, "..."]]:
-        """The examples of these numbers."""
+    def take(
+        self, indices: Int[Array | np.ndarray, "..."], following: Int[Array, "..."] | None = None
+    ) -> PyTree[Shaped[Array, "..."]]:
+        """The examples of these numbers; those that will be asked for next are read meanwhile, if they lie in files."""
         if isinstance(self.data, OffDevice):
-            return self.data.take(indices)
+            return self.data.take(indices, following)
         return jax.tree.map(lambda leaf: leaf[indices], self.data)
 
     def shapes(self, count: int) -> PyTree[jax.ShapeDtypeStruct]:

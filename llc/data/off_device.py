@@ -1,7 +1,7 @@
 """Data that stays where it lies: files and sources of records, read a batch at a time while programs run.
 
 A compiled program asks the host for the examples it needs, for all chains in one call. Where it walks through the data
-block by block, a thread reads the next block while this one is computed.
+block by block, or tells which batch it will want next, a thread reads that while this one is computed.
 """
 
 import threading
@@ -47,10 +47,15 @@ class OffDevice:
         """What examples look like, without reading any."""
         return jax.tree.map(lambda c: jax.tree.map(lambda row: _struct(batch, row), c.row), self.columns)
 
-    def take(self, indices: Int[Array | np.ndarray, "..."]) -> PyTree[Shaped[Array, "..."]]:
-        """The examples of these numbers, also under `jit` and `vmap`, but without derivatives."""
-        shapes = self.shapes(*indices.shape)
-        return jax.pure_callback(self._answer, shapes, indices, vmap_method="broadcast_all")
+    def take(
+        self, indices: Int[Array | np.ndarray, "..."], following: Int[Array, "..."] | None = None
+    ) -> PyTree[Shaped[Array, "..."]]:
+        """The examples of these numbers, also under `jit` and `vmap`, but without derivatives.
+
+        Those that will be asked for next, where they are known, begin to be read.
+        """
+        shapes, asked = self.shapes(*indices.shape), (indices,) if following is None else (indices, following)
+        return jax.pure_callback(self._answer, shapes, *asked, vmap_method="broadcast_all")
 
     def read(self, indices: Int[np.ndarray, "..."]) -> PyTree[Shaped[np.ndarray, "..."]]:
         """The examples of these numbers, on the host; every row is read once."""
@@ -73,29 +78,34 @@ class OffDevice:
         known = [column.identity() for column in jax.tree.leaves(self.columns)]
         return None if None in known else f"{jax.tree.structure(self.columns)} {known}"
 
-    def _answer(self, indices: Array) -> PyTree[Shaped[np.ndarray, "..."]]:
+    def _answer(self, indices: Array, following: Array | None = None) -> PyTree[Shaped[np.ndarray, "..."]]:
         numbers = np.asarray(indices)
         key = _key(numbers)
         with self._lock:
             if self._latest is not None and self._latest[0] == key:
                 return self._latest[1]
             waiting = self._ahead.pop(key, None)
+            if following is not None:
+                self._begin_to_read(np.asarray(following))
         values = self.read(numbers) if waiting is None else waiting.result()
         with self._lock:
             self._latest = (key, values)
             if numbers.ndim == 1 and np.array_equal(numbers, np.arange(numbers[0], numbers[0] + numbers.size)):
-                self._read_ahead(numbers)
+                self._read_next_block(numbers)
         return values
 
-    def _read_ahead(self, block: Int[np.ndarray, "block"]) -> None:
+    def _read_next_block(self, block: Int[np.ndarray, "block"]) -> None:
         """Begin to read the block that follows, backwards where the last one lay behind, as derivatives go."""
         first, size = int(block[0]), block.size
         start = first - size if first < self._first else first + size
         stop, self._first = min(start + size, len(self)), first
         self._ahead = {}
         if 0 <= start < stop:
-            following = np.arange(start, stop, dtype=block.dtype)
-            self._ahead[_key(following)] = _reader().submit(self.read, following)
+            self._begin_to_read(np.arange(start, stop, dtype=block.dtype))
+
+    def _begin_to_read(self, numbers: Int[np.ndarray, "..."]) -> None:
+        """In place of what is being read ahead already."""
+        self._ahead = {_key(numbers): _reader().submit(self.read, numbers)}
 
 
 def placed(data: PyTree) -> PyTree:

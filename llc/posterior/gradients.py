@@ -62,24 +62,31 @@ def full_estimate(posterior: LocalPosterior, v: Float[Array, "d"]) -> LossEstima
 
 
 def estimate_loss(
-    posterior: LocalPosterior, v: Float[Array, "d"], rng_key: Array, gradient: str, anchor: Anchor | None
+    posterior: LocalPosterior,
+    v: Float[Array, "d"],
+    batch_keys: tuple[Array, Array],
+    gradient: str,
+    anchor: Anchor | None,
 ) -> tuple[LossEstimate, Anchor | None]:
-    """ΔL and its gradient at v from a minibatch drawn after v, so that both are unbiased given v."""
+    """ΔL and its gradient at v from a minibatch drawn after v, so that both are unbiased given v.
+
+    The second key is that of the next minibatch, which may be read meanwhile.
+    """
     if gradient == "full" or posterior.batch_size == posterior.n:
         return full_estimate(posterior, v), anchor
-    indices = jax.random.randint(rng_key, (posterior.batch_size,), 0, posterior.n)
+    batch = [jax.random.randint(key, (posterior.batch_size,), 0, posterior.n) for key in batch_keys]
     on_batch = jax.value_and_grad(posterior.batch_loss_difference)
-    value, slope = on_batch(v, indices)
+    value, slope = on_batch(v, *batch)
     if gradient == "minibatch":
         return LossEstimate(value, slope), anchor
     if gradient == "control_variate":
         # a zero made of the first gradient: what the second holds waits until what the first held is free
         center = jnp.zeros_like(v) + 0.0 * slope[0]
-        excess = jax.grad(posterior.batch_loss_difference)(center, indices) - posterior.center_gradient
+        excess = jax.grad(posterior.batch_loss_difference)(center, *batch) - posterior.center_gradient
         return LossEstimate(value - jnp.vdot(v, excess), slope - excess), anchor
     assert anchor is not None
     anchor = refresh(posterior, anchor, v)
-    there, anchor_slope = on_batch(anchor.position, indices)
+    there, anchor_slope = on_batch(anchor.position, *batch)
     excess = anchor_slope - anchor.estimate.gradient
     shift = anchor.estimate.loss_difference - there - jnp.vdot(v - anchor.position, excess)
     return LossEstimate(value + shift, slope - excess), anchor._replace(age=anchor.age + 1)

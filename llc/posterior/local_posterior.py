@@ -187,16 +187,20 @@ class LocalPosterior(eqx.Module):
         parts = zip(self.split(v), self.localization, strict=True)
         return jnp.sum(jnp.stack([jnp.square(part).sum() / gamma for part, gamma in parts]))
 
-    def batch(self, indices: Int[Array, "batch"]) -> tuple[PyTree, Float[Array, "batch"]]:
-        """Some examples, and their losses at w*."""
+    def batch(
+        self, indices: Int[Array, "batch"], following: Int[Array, "batch"] | None = None
+    ) -> tuple[PyTree, Float[Array, "batch"]]:
+        """Some examples, and their losses at w*; those that follow are read meanwhile, if they lie in files."""
         one = self.center_losses.shape[0] == 1
         losses = jnp.broadcast_to(self.center_losses, indices.shape) if one else self.center_losses[indices]
-        return self.layout.constrain_batch(self.problem.take(indices)), losses
+        return self.layout.constrain_batch(self.problem.take(indices, following)), losses
 
-    def batch_loss_difference(self, v: Float[Array, "d"], indices: Int[Array, "batch"]) -> Float[Array, ""]:
+    def batch_loss_difference(
+        self, v: Float[Array, "d"], indices: Int[Array, "batch"], following: Int[Array, "batch"] | None = None
+    ) -> Float[Array, ""]:
         """mean_{i ∈ B} ℓ_i(w) − ℓ_i(w*), in nats per example; exactly 0 at v = 0."""
         if self._in_one_block(indices):
-            return self.mean_difference(v, *self.batch(indices))
+            return self.mean_difference(v, *self.batch(indices, following))
         return self._mean_in_blocks(v, indices, self.batch)
 
     def mean_difference(

@@ -3,6 +3,7 @@
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -44,6 +45,15 @@ class StochasticGradientKernel(Kernel):
         return posterior.batch_size * {"minibatch": 1, "control_variate": 2, "anchored": 3}[self.gradient]
 
 
+def step_keys(rng_key: Array) -> tuple[Array, tuple[Array, Array], Array]:
+    """Keys of the next state, of this step's batch and the next one's, and of this step's noise.
+
+    The next batch is known a step before, so that data in files are read while this step is computed.
+    """
+    rng_key, batch_key, noise_key = jax.random.split(rng_key, 3)
+    return rng_key, (batch_key, jax.random.split(rng_key, 3)[1]), noise_key
+
+
 class Record(NamedTuple):
     """What a step measured where it stood."""
 
@@ -63,11 +73,11 @@ def look(
     kernel: StochasticGradientKernel,
     posterior: LocalPosterior,
     v: Float[Array, "d"],
-    rng_key: Array,
+    batch_keys: tuple[Array, Array],
     anchor: Anchor | None,
 ) -> tuple[Float[Array, "d"], Record]:
     """∇Û at v, by the kernel's gradient estimator, and the record of it."""
-    loss, anchor = estimate_loss(posterior, v, rng_key, kernel.gradient, anchor)
+    loss, anchor = estimate_loss(posterior, v, batch_keys, kernel.gradient, anchor)
     gradient = potential_gradient(posterior, v, loss)
     evaluations = jnp.asarray(kernel.evaluations_per_step(posterior), v.dtype)
     return gradient, Record(loss.loss_difference, virial(posterior, v, gradient), evaluations, anchor)

@@ -93,9 +93,9 @@ class MomentumKernel(StochasticGradientKernel):
             rng_key,
         )
 
-    def push(self, posterior: LocalPosterior, state: Any, rng_key: Array) -> Push:
+    def push(self, posterior: LocalPosterior, state: Any, batch_keys: tuple[Array, Array]) -> Push:
         """Look at the loss, and let the preconditioner take it in."""
-        gradient, record = look(self, posterior, state.position, rng_key, state.anchor)
+        gradient, record = look(self, posterior, state.position, batch_keys, state.anchor)
         loss_gradient, warming = gradient - state.position, state.warmup_left > 0
         preconditioner = adapt(state.preconditioner, self.preconditioner, loss_gradient, warming)
         scale = jnp.sqrt(preconditioner.diagonal)

@@ -8,10 +8,10 @@ exactly (1/k)·(1 + hN / 2C) / (1 − h²k / (4 − 2hC)): noise heats in the fi
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from llc.posterior.local_posterior import LocalPosterior
+from llc.samplers.langevin import step_keys
 from llc.samplers.momentum import MomentumKernel, MomentumState
 from llc.samplers.noise import standard_normal
 
@@ -36,8 +36,8 @@ class SGHMC(MomentumKernel):
         del model_kwargs
         (posterior,) = model_args
         v, h, friction = state.position, self.known_step_size(), self.friction
-        rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
-        push = self.push(posterior, state, batch_key)
+        rng_key, batch_keys, noise_key = step_keys(state.rng_key)
+        push = self.push(posterior, state, batch_keys)
         noise = jnp.sqrt(2 * h * friction) * standard_normal(noise_key, v)
         p = (1 - h * friction) * state.momentum - h * push.force + noise
         v = v + h * push.scale * p

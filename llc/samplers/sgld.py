@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from llc.posterior.gradients import Anchor
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import start, step_size_leaf
-from llc.samplers.langevin import StochasticGradientKernel, first_record, langevin_move, look
+from llc.samplers.langevin import StochasticGradientKernel, first_record, langevin_move, look, step_keys
 
 
 class SGLDState(NamedTuple):
@@ -59,7 +59,7 @@ class SGLD(StochasticGradientKernel):
         """One step."""
         del model_kwargs
         (posterior,) = model_args
-        rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
-        gradient, record = look(self, posterior, state.position, batch_key, state.anchor)
+        rng_key, batch_keys, noise_key = step_keys(state.rng_key)
+        gradient, record = look(self, posterior, state.position, batch_keys, state.anchor)
         v = langevin_move(state.position, gradient, self.known_step_size(), noise_key)
         return SGLDState(v, *record, rng_key)

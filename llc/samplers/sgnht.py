@@ -19,12 +19,12 @@ compare two step sizes.
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from llc.posterior.gradients import Anchor
 from llc.posterior.local_posterior import LocalPosterior
+from llc.samplers.langevin import step_keys
 from llc.samplers.momentum import MomentumKernel, MomentumState
 from llc.samplers.noise import standard_normal
 from llc.samplers.preconditioner import Preconditioner
@@ -71,8 +71,8 @@ class SGNHT(MomentumKernel):
         del model_kwargs
         (posterior,) = model_args
         v, h = state.position, self.known_step_size()
-        rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
-        push = self.push(posterior, state, batch_key)
+        rng_key, batch_keys, noise_key = step_keys(state.rng_key)
+        push = self.push(posterior, state, batch_keys)
         p = state.momentum - h * push.force
         v = v + 0.5 * h * push.scale * p
         friction = state.friction + 0.5 * h * (jnp.square(p) - 1)

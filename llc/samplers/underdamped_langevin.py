@@ -12,10 +12,10 @@ curvature k (of G^{1/2} ∇²U G^{1/2}) and gradient noise of variance N their s
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from llc.posterior.local_posterior import LocalPosterior
+from llc.samplers.langevin import step_keys
 from llc.samplers.momentum import MomentumKernel, MomentumState
 from llc.samplers.noise import standard_normal
 
@@ -40,8 +40,8 @@ class UnderdampedLangevin(MomentumKernel):
         del model_kwargs
         (posterior,) = model_args
         v, h = state.position, self.known_step_size()
-        rng_key, batch_key, noise_key = jax.random.split(state.rng_key, 3)
-        push = self.push(posterior, state, batch_key)
+        rng_key, batch_keys, noise_key = step_keys(state.rng_key)
+        push = self.push(posterior, state, batch_keys)
         p = state.momentum - h * push.force
         v = v + 0.5 * h * push.scale * p
         spread = jnp.sqrt(-jnp.expm1(-2 * h * self.friction))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import llc
+from llc.data import off_device as off_device_module
 from llc.data.off_device import OffDevice
 from llc.posterior import local_posterior
 from llc.problem import over_examples
@@ -109,6 +110,24 @@ def test_blocks_are_read_ahead(tmp_path, monkeypatch):
     direct = [start for start, ahead in readers if not ahead]
     assert direct == [0, 400]  # where the walk begins, and where it turns
     assert sorted(start for start, _ in readers) == sorted([*ups, *downs])
+
+
+@pytest.mark.parametrize("kernel", ["SGLD", "PreconditionedSGLD", "SGHMC", "SGNHT", "UnderdampedLangevin"])
+def test_the_next_minibatch_is_read_while_a_step_is_computed(tmp_path, monkeypatch, kernel):
+    posterior, readers = llc.LocalPosterior(llc.Problem(loss, sources.memmap(tmp_path)), PARAMS, batch_size=16), []
+    read = OffDevice.read
+
+    def watched(self, numbers):
+        readers.append((numbers.shape, "llc-reader" in threading.current_thread().name))
+        return read(self, numbers)
+
+    kernel = getattr(llc.samplers, kernel)(step_size=1e-4)
+    monkeypatch.setattr(OffDevice, "read", watched)
+    llc.draw(kernel, posterior, num_chains=3, num_warmup=0, num_draws=1, thinning=30, progress=False)
+    off_device_module._reader().submit(int).result()  # what had begun has ended
+    batches = [ahead for shape, ahead in readers if shape == (1, 3, 16)]
+    assert batches.count(False) == 1  # the first
+    assert batches.count(True) == 30  # the others, and that of the step to come
 
 
 def test_over_examples_is_the_same(tmp_path):
