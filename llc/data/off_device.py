@@ -29,7 +29,7 @@ class OffDevice:
 
     def __init__(self, data: PyTree) -> None:
         self.columns: PyTree[Column] = jax.tree.map(column_of, data)
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self._latest: tuple[_Key, PyTree] | None = None  # a batch is often asked for twice, as by a control variate
         self._ahead: dict[_Key, Future] = {}
         self._first = -1  # of the block before
@@ -87,7 +87,7 @@ class OffDevice:
             waiting = self._ahead.pop(key, None)
             if following is not None:
                 self._begin_to_read(np.asarray(following))
-        values = self.read(numbers) if waiting is None else waiting.result()
+        values = self._read_alone(numbers) if waiting is None else waiting.result()
         with self._lock:
             self._latest = (key, values)
             if numbers.ndim == 1 and np.array_equal(numbers, np.arange(numbers[0], numbers[0] + numbers.size)):
@@ -105,7 +105,12 @@ class OffDevice:
 
     def _begin_to_read(self, numbers: Int[np.ndarray, "..."]) -> None:
         """In place of what is being read ahead already."""
-        self._ahead = {_key(numbers): _reader().submit(self.read, numbers)}
+        self._ahead = {_key(numbers): _reader().submit(self._read_alone, numbers)}
+
+    def _read_alone(self, numbers: Int[np.ndarray, "..."]) -> PyTree[Shaped[np.ndarray, "..."]]:
+        """One reading at a time: a user's source of records need not know of threads."""
+        with self._reading:
+            return self.read(numbers)
 
 
 def placed(data: PyTree) -> PyTree:

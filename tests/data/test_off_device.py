@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -115,11 +116,15 @@ def test_blocks_are_read_ahead(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kernel", ["SGLD", "PreconditionedSGLD", "SGHMC", "SGNHT", "UnderdampedLangevin"])
 def test_the_next_minibatch_is_read_while_a_step_is_computed(tmp_path, monkeypatch, kernel):
     posterior, readers = llc.LocalPosterior(llc.Problem(loss, sources.memmap(tmp_path)), PARAMS, batch_size=16), []
-    read = OffDevice.read
+    read, alone = OffDevice.read, threading.Lock()
 
     def watched(self, numbers):
         readers.append((numbers.shape, "llc-reader" in threading.current_thread().name))
-        return read(self, numbers)
+        assert alone.acquire(blocking=False)  # a source of records need not know of threads
+        time.sleep(0.01)
+        values = read(self, numbers)
+        alone.release()
+        return values
 
     kernel = getattr(llc.samplers, kernel)(step_size=1e-4)
     monkeypatch.setattr(OffDevice, "read", watched)
