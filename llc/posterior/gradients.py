@@ -64,13 +64,13 @@ def full_estimate(posterior: LocalPosterior, v: Float[Array, "d"]) -> LossEstima
 def estimate_loss(
     posterior: LocalPosterior,
     v: Float[Array, "d"],
-    batch_keys: tuple[Array, Array],
+    batch_keys: tuple[Array, ...],
     gradient: str,
     anchor: Anchor | None,
 ) -> tuple[LossEstimate, Anchor | None]:
     """ΔL and its gradient at v from a minibatch drawn after v, so that both are unbiased given v.
 
-    The second key is that of the next minibatch, which may be read meanwhile.
+    A second key is that of the next minibatch, which is read meanwhile.
     """
     if gradient == "full" or posterior.batch_size == posterior.n:
         return full_estimate(posterior, v), anchor

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from llc.data.off_device import OffDevice
 from llc.posterior.gradients import Anchor, LossEstimate, check_gradient, estimate_loss, first_anchor
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel, virial
@@ -45,13 +46,14 @@ class StochasticGradientKernel(Kernel):
         return posterior.batch_size * {"minibatch": 1, "control_variate": 2, "anchored": 3}[self.gradient]
 
 
-def step_keys(rng_key: Array) -> tuple[Array, tuple[Array, Array], Array]:
-    """Keys of the next state, of this step's batch and the next one's, and of this step's noise.
+def step_keys(posterior: LocalPosterior, rng_key: Array) -> tuple[Array, tuple[Array, ...], Array]:
+    """Keys of the next state, of this step's batch, and of its noise; with data in files, of the next batch too.
 
-    The next batch is known a step before, so that data in files are read while this step is computed.
+    That is known a step before, and can be read while this step is computed.
     """
     rng_key, batch_key, noise_key = jax.random.split(rng_key, 3)
-    return rng_key, (batch_key, jax.random.split(rng_key, 3)[1]), noise_key
+    ahead = [jax.random.split(rng_key, 3)[1]] if isinstance(posterior.problem.data, OffDevice) else []
+    return rng_key, (batch_key, *ahead), noise_key
 
 
 class Record(NamedTuple):
@@ -73,7 +75,7 @@ def look(
     kernel: StochasticGradientKernel,
     posterior: LocalPosterior,
     v: Float[Array, "d"],
-    batch_keys: tuple[Array, Array],
+    batch_keys: tuple[Array, ...],
     anchor: Anchor | None,
 ) -> tuple[Float[Array, "d"], Record]:
     """∇Û at v, by the kernel's gradient estimator, and the record of it."""

@@ -93,7 +93,7 @@ class MomentumKernel(StochasticGradientKernel):
             rng_key,
         )
 
-    def push(self, posterior: LocalPosterior, state: Any, batch_keys: tuple[Array, Array]) -> Push:
+    def push(self, posterior: LocalPosterior, state: Any, batch_keys: tuple[Array, ...]) -> Push:
         """Look at the loss, and let the preconditioner take it in."""
         gradient, record = look(self, posterior, state.position, batch_keys, state.anchor)
         loss_gradient, warming = gradient - state.position, state.warmup_left > 0

@@ -72,7 +72,7 @@ class PreconditionedSGLD(StochasticGradientKernel):
         """One step."""
         del model_kwargs
         (posterior,) = model_args
-        rng_key, batch_keys, noise_key = step_keys(state.rng_key)
+        rng_key, batch_keys, noise_key = step_keys(posterior, state.rng_key)
         gradient, record = look(self, posterior, state.position, batch_keys, state.anchor)
         loss_gradient = gradient - state.position
         preconditioner = adapt(state.preconditioner, self.preconditioner, loss_gradient, state.warmup_left > 0)

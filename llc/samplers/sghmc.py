@@ -36,7 +36,7 @@ class SGHMC(MomentumKernel):
         del model_kwargs
         (posterior,) = model_args
         v, h, friction = state.position, self.known_step_size(), self.friction
-        rng_key, batch_keys, noise_key = step_keys(state.rng_key)
+        rng_key, batch_keys, noise_key = step_keys(posterior, state.rng_key)
         push = self.push(posterior, state, batch_keys)
         noise = jnp.sqrt(2 * h * friction) * standard_normal(noise_key, v)
         p = (1 - h * friction) * state.momentum - h * push.force + noise

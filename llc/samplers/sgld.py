@@ -59,7 +59,7 @@ class SGLD(StochasticGradientKernel):
         """One step."""
         del model_kwargs
         (posterior,) = model_args
-        rng_key, batch_keys, noise_key = step_keys(state.rng_key)
+        rng_key, batch_keys, noise_key = step_keys(posterior, state.rng_key)
         gradient, record = look(self, posterior, state.position, batch_keys, state.anchor)
         v = langevin_move(state.position, gradient, self.known_step_size(), noise_key)
         return SGLDState(v, *record, rng_key)

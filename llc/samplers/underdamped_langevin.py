@@ -40,7 +40,7 @@ class UnderdampedLangevin(MomentumKernel):
         del model_kwargs
         (posterior,) = model_args
         v, h = state.position, self.known_step_size()
-        rng_key, batch_keys, noise_key = step_keys(state.rng_key)
+        rng_key, batch_keys, noise_key = step_keys(posterior, state.rng_key)
         push = self.push(posterior, state, batch_keys)
         p = state.momentum - h * push.force
         v = v + 0.5 * h * push.scale * p

@@ -35,7 +35,7 @@ ELSEWHERE = jnp.array([1.0, -1.5, 0.5])
 def of_keys(gradient, v):
     fresh = Anchor(ELSEWHERE, full_estimate(POSTERIOR, ELSEWHERE), jnp.asarray(0))
     anchor = fresh if gradient == "anchored" else None
-    one = lambda key: estimate_loss(POSTERIOR, v, (key, key), gradient, anchor)[0]
+    one = lambda key: estimate_loss(POSTERIOR, v, (key,), gradient, anchor)[0]
     return jax.vmap(one)(jax.random.split(jax.random.key(1), 20_000)), full_estimate(POSTERIOR, v)
 
 
@@ -71,7 +71,7 @@ def test_the_anchored_one_is_exact_at_its_anchor():
 @pytest.mark.parametrize("gradient", [*NOISY, "full"])
 def test_a_batch_of_everything_is_the_full_gradient(gradient):
     everything = local_posterior(batch_size=N)
-    loss, _ = estimate_loss(everything, V, (jax.random.key(0),) * 2, gradient, first_anchor(everything, V, gradient))
+    loss, _ = estimate_loss(everything, V, (jax.random.key(0),), gradient, first_anchor(everything, V, gradient))
     np.testing.assert_array_equal(np.hstack(loss), np.hstack(full_estimate(everything, V)))
 
 

@@ -45,6 +45,11 @@ def test_a_flat_loss_is_not_preconditioned(name):
     np.testing.assert_array_equal(state.diagonal * np.ones(4), np.ones(4))
 
 
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_before_any_gradient_nothing_is_preconditioned(name):
+    np.testing.assert_array_equal(first_preconditioner(POSTERIOR, name).diagonal, np.ones(4))
+
+
 def test_curvature_is_that_of_each_coordinate():
     state = SGHMC(step_size=0.01, preconditioner="curvature").init(jax.random.key(0), 0, None, (POSTERIOR,), {})
     np.testing.assert_allclose(state.preconditioner.diagonal, 1 / (1 + CURVATURE), rtol=1e-5)
