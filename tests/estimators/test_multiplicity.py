@@ -25,7 +25,7 @@ LADDERS = [[0, *np.geomspace(first, HIGHEST, 14)] for first in (0.5, 0.7, 1.0, 1
 
 @pytest.mark.parametrize(
     ("sample", "entry", "precision"),
-    [(cross, llc.zoo.monomial((1, 1)), 0.7), (ball, llc.zoo.regular(4), 2.0)],
+    [(cross, llc.zoo.monomial((1, 1)), 0.7), (ball, llc.zoo.regular(4), 2.5)],
     ids=["m = 2", "m = 1"],
 )
 def test_both_are_found_from_exact_draws(sample, entry, precision, tempered):
@@ -58,7 +58,10 @@ def test_the_correction_is_more_than_noise(tempered):
         llc.zoo.regular(20),
         llc.zoo.reduced_rank(2, 2, 1),
         llc.zoo.reduced_rank(2, 2, 2),
+        llc.zoo.reduced_rank(3, 3, 2),
+        llc.zoo.monomial((3,)),
         llc.zoo.tanh(1),
+        llc.zoo.tanh(2),
         llc.zoo.monomial_sum(((1, 1, 0), (0, 0, 1))),
     ],
     ids=repr,
