@@ -27,7 +27,7 @@ from llc.problem import Problem, over_examples
 
 DEFAULT_BATCH_SIZE = 128
 _BLOCK_ELEMENTS = 2**24  # intermediates that one block of a full-data pass may hold for one chain: 64 MiB of float32
-# On a processor a block should stay in its cache, 2 MiB, and yet make little of the traffic of the parameters themselves.
+# On a processor a block should stay in its cache, 2 MiB, and yet make little of the traffic of the parameters.
 _CACHED_ELEMENTS, _CACHED_EXAMPLES = 2**19, 1024
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from llc.posterior import local_posterior
 from llc.posterior.local_posterior import LocalPosterior
+from llc.posterior.work import intermediates
 from llc.problem import Categorical, Gaussian, Problem
 
 N, D = 2000, 8
@@ -51,9 +52,7 @@ def test_nothing_but_the_last_bit_at_the_center():
 def test_blocks_give_what_all_at_once_gives(monkeypatch, block):
     whole = LocalPosterior(regression(), jnp.array(CENTER))
     assert whole.block_size == N
-    monkeypatch.setattr(
-        local_posterior, "_BLOCK_ELEMENTS", block * (local_posterior._BLOCK_ELEMENTS // whole_block(whole))
-    )
+    monkeypatch.setattr(local_posterior, "_BLOCK_ELEMENTS", block * intermediates(whole.problem, whole.center))
     blocked = LocalPosterior(regression(), jnp.array(CENTER))
     assert blocked.block_size == block
     v = jax.random.normal(jax.random.key(5), (D,))
@@ -65,9 +64,14 @@ def test_blocks_give_what_all_at_once_gives(monkeypatch, block):
     np.testing.assert_allclose(blocked.center_gradient, whole.center_gradient, atol=1e-6)
 
 
-def whole_block(posterior):
-    """Examples that would fit into a block, were there as many."""
-    return local_posterior._block_size(posterior.problem, posterior.center)
+def test_blocks_on_a_processor_stay_in_its_cache_but_are_not_tiny(monkeypatch):
+    wide = lambda w, x: (x[:, None] * w).sum(axis=1)  # some thousand elements an example
+    problem = lambda n: Problem(lambda w, x: wide(w, x) ** 2, jnp.zeros(n))
+    sizes = [LocalPosterior(problem(10_000), jnp.ones(width)).block_size for width in (10, 100, 5000)]
+    each = [intermediates(problem(10_000), jnp.ones(width)) for width in (10, 100, 5000)]
+    assert sizes == [10_000, 2**19 // each[1], 1024]
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert LocalPosterior(problem(10_000), jnp.ones(5000)).block_size == 2**24 // each[2]
 
 
 def test_one_loss_for_all_examples_is_stored_once():
