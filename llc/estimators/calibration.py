@@ -29,6 +29,7 @@ _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data loss
 _FEW_EXAMPLES = 4096
 _FORCE_EXAMPLES = 1024
 _FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
+_AFFORDABLE_TRAJECTORIES = 1e13  # flops, for so many
 WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the others
 # Work is counted in flops, of which a processor core does some 2e10 a second.
 _AFFORDABLE = 1e12  # for replica exchange to be chosen
@@ -43,10 +44,12 @@ def choose_kernel(
 ) -> tuple[Kernel, str]:
     """The kernel that the cost of full-data gradients allows, and why: replica exchange, HMC, or SGLD on a ladder.
 
-    A budget above the default one allows HMC for larger networks.
+    Unless a budget is given HMC may cost more than the rest do: minutes, and nearer to the truth than SGLD at the same.
     """
     gradient, exchange = full_gradient_cost(posterior), ReplicaExchange()
-    budget = max(DEFAULT_BUDGET, (max_gradient_evaluations or 0) / posterior.n * gradient)
+    budget = _AFFORDABLE_TRAJECTORIES
+    if max_gradient_evaluations is not None:
+        budget = max(DEFAULT_BUDGET, max_gradient_evaluations / posterior.n * gradient)
 
     def work(kernel: Kernel, steps: int) -> float:
         seen = posterior.with_batch_size(choose_batch_size(kernel, posterior))
@@ -96,14 +99,15 @@ def full_gradient_cost(posterior: LocalPosterior) -> float:
 
 @lru_cache(maxsize=128)
 def _full_gradient_cost(tree: Any, shapes: tuple[tuple[tuple[int, ...], Any], ...]) -> float:
-    """The same for all posteriors of these shapes, whose arrays it does not hold."""
+    """The same for all posteriors of these shapes, whose arrays it does not hold: so many times that of a block."""
     posterior = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
-    gradient = lambda posterior, v: jax.grad(posterior.loss_difference)(v)
-    analysis = jax.jit(gradient).lower(posterior, posterior.center_gradient).cost_analysis() or {}
-    blocks = max(1, posterior.n // posterior.block_size)  # the compiler counts the body of a loop once
-    flops = float(analysis.get("flops", 6.0 * posterior.dimension * posterior.block_size))
+    size, center = posterior.block_size, posterior.center_gradient
+    block = posterior.problem.shapes(size), jax.ShapeDtypeStruct((size,), posterior.center_losses.dtype)
+    gradient = lambda posterior, v, *block: jax.grad(posterior.mean_difference)(v, *block)
+    analysis = jax.jit(gradient).lower(posterior, center, *block).cost_analysis() or {}
+    flops = float(analysis.get("flops", 6.0 * posterior.dimension * size))
     once = max(flops, _FLOPS_A_BYTE * float(analysis.get("bytes accessed", 0.0)))
-    return blocks * repeated_work(posterior.problem, posterior.center) * once
+    return posterior.n / size * repeated_work(posterior.problem, posterior.center) * once
 
 
 def affordable_steps(

@@ -75,7 +75,7 @@ def estimate(
         thinning: steps a draw; chosen by what recording a draw costs unless given.
         relative_error: the precision to stop at, as a part of the value.
         max_gradient_evaluations: the budget, in gradients of one example's loss: a full-data gradient counts n.
-            One above the default lets larger networks be sampled by HMC.
+            A large one lets larger networks be sampled by HMC.
         keep_weights: also keep the weights of each draw, for WAIC and the refined coefficients.
         mesh: devices to lay chains and examples over, along its axes "chain" and "data". Parameters that are sharded
             stay so, with or without it.
