@@ -12,7 +12,7 @@ from records import Records, print_table
 import llc
 
 N, WIDTHS, NOISE, TRAIN_STEPS = 100, (2, 2, 2, 1), 0.3, 3000
-LOCALIZATIONS = {"Relative()": (llc.Relative(), (-4, -3, -2, 0, 2, 3, 4)), "γ = 100": (100.0, (-1, 0, 1))}
+LOCALIZATIONS = {"Relative()": (llc.Relative(), tuple(range(-4, 5))), "γ = 100": (100.0, (-1, 0, 1))}
 
 Network = list[dict[str, Any]]
 
