@@ -280,10 +280,10 @@ def _resolve_batch_size(batch_size: int | None, n: int, layout: Layout) -> int:
 
 def _block_size(problem: Problem, center: PyTree) -> int:
     """Examples whose intermediates fit into a block: what a second example adds to the loss's own arrays."""
-    own = 0  # what is read block by block counts too
-    if isinstance(problem.data, OffDevice):
+    of_one = intermediates(problem, center)
+    if isinstance(problem.data, OffDevice):  # what is read block by block counts too, and is read in large ones
         own = sum(row.size * row.dtype.itemsize for row in jax.tree.leaves(problem.shapes(1))) // 4
-    of_one = max(own, intermediates(problem, center))
+        return max(1, _BLOCK_ELEMENTS // max(own, of_one))
     size = max(1, _BLOCK_ELEMENTS // of_one)
     return min(size, max(_CACHED_EXAMPLES, _CACHED_ELEMENTS // of_one)) if jax.default_backend() == "cpu" else size
 
