@@ -14,8 +14,6 @@ SGLD at their ε, batches of 500, of whose steps the first 9 in 10 are thrown aw
 Results are appended to a file as they come; a run that was stopped goes on where it ended.
 """
 
-import argparse
-import json
 import math
 import resource
 import time
@@ -27,6 +25,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import results
 
 import llc
 from llc.plots.colors import IN_ORDER, MARKERS
@@ -70,8 +69,7 @@ def make_network(name: str, seed: int) -> tuple[list, list, int]:
 
 def measure(name: str, out: Path, *, nets: int, peers: int, part: int, parts: int, evaluations: float | None) -> None:
     """Estimate every net that the file does not hold yet."""
-    lines = out.read_text().splitlines() if out.exists() else []
-    held = {record["seed"] for record in map(json.loads, lines) if record["class"] == name}
+    held = {record["seed"] for record in results.read(out) if record["class"] == name}
     for seed in range(part, nets, parts):
         if seed in held:
             continue
@@ -110,8 +108,7 @@ def measure(name: str, out: Path, *, nets: int, peers: int, part: int, parts: in
                 "peer": peer_estimate(CLASSES[name], problem, weights, seed),
                 "peer_seconds": time.time() - begun,
             }
-        with out.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        results.append(out, record)
         print(
             f"{name} {seed} {widths} rank {rank}: λ {record['exact']:.1f}, ours {ours}, {seconds:.0f} s; "
             f"peers' {record.get('peer')}",
@@ -153,7 +150,7 @@ def summary(records: list[dict], key: str) -> str:
 
 def table(path: Path, picture: Path | None) -> None:
     """A Markdown table by class, and λ̂ against λ."""
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records = results.read(path)
     print(
         "| class | nets | by | median error | 95 % quantile | within 30 % | within 15 % | mean | no number | "
         "median s | median gradients |"
@@ -195,13 +192,9 @@ def draw_picture(records: list[dict], path: Path) -> None:
 
 def main() -> None:
     """Measure, or print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=[*CLASSES, "table"])
-    parser.add_argument("path", type=Path, nargs="?", default=Path("deep_linear.jsonl"), help="file of results")
+    parser = results.parser(__doc__, [*CLASSES, "table"], Path("deep_linear.jsonl"))
     parser.add_argument("--nets", type=int, default=50)
     parser.add_argument("--peers", type=int, default=50, help="nets that the peers' settings are run on too")
-    parser.add_argument("--part", type=int, default=0, help="which part of the nets, for several processes")
-    parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--evaluations", type=float, help="budget of a net in gradients of one example; the default's")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()

@@ -12,7 +12,6 @@ schedule. Draws by HMC to 10 % of λ̂; all else is default: γ relative, nβ by
 
 import argparse
 import itertools
-import json
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import results
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 
@@ -101,7 +101,7 @@ def trained(problem: llc.Problem, case: dict) -> list:
 
 
 def measure(out: Path) -> None:
-    held = [json.loads(line)["case"] for line in out.read_text().splitlines()] if out.exists() else []
+    held = [record["case"] for record in results.read(out)]
     pairs = itertools.zip_longest(student_cases(), digits_cases())
     for case in [case for pair in pairs for case in pair if case and case not in held]:
         problem = {"digits": digits, "student": student}[case["task"]](case)
@@ -110,8 +110,7 @@ def measure(out: Path) -> None:
         rows = {row.measure: [row.value, row.error, row.verdict] for row in found.tables["generalization"]}
         complexity = {row.measure: row.value for row in found.tables["complexity"]}
         record = {"case": case, "rows": rows, "complexity": complexity, "seconds": time.time() - begun}
-        with out.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        results.append(out, record)
         print(case, found, f"{record['seconds']:.0f} s", flush=True)
 
 
@@ -126,7 +125,7 @@ def statistics(records: list[dict], criterion: str) -> str:
 
 
 def table(path: Path, picture: Path | None) -> None:
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records = results.read(path)
     tasks = {name: [r for r in records if r["case"]["task"] == name] for name in ("digits", "student")}
     head = " | ".join(f"{name}: rank correlation | median error | mean error" for name in tasks)
     print(f"| criterion | {head} |\n|---|{'---|' * 3 * len(tasks)}")

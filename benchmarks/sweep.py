@@ -8,13 +8,12 @@ energy is ∫ λ_n(s) d log s, of the quadrature that the table's λ_n came from
     python benchmarks/sweep.py table sweep.jsonl
 """
 
-import argparse
-import json
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import results
 from truth import ENTRIES, reference_rows
 
 import llc
@@ -22,13 +21,19 @@ from llc import zoo
 from llc.estimators.measure import mean_of
 from llc.estimators.tempering import tempered_free_energy
 
+EXACT = {"free_energy": "exact", "learning_coefficient": "learning_coefficient", "multiplicity": "multiplicity"}
+HEADER = (
+    *("case", "exact F by n (nats)", "quadrature ±", "worst error", "coverage", "worst z"),
+    *("λ", "λ̂", "λ fitted", "z"),
+    *("m", "m fitted", "z"),
+)
 GAMMA, HOTTEST = 1.0, 1e-6  # below which the free energy is s E_0[K]
-PANELS, ORDERS = 4, (12, 8)  # up to the first nβ; points of a panel, the second for the quadrature's error
+PANELS, POINTS = 4, (12, 8)  # up to the first nβ; points of a panel, the second for the quadrature's error
 
 
-def exact_free_energies(entry: zoo.ZooEntry, nbetas: list[float], order: int) -> list[float]:
+def exact_free_energies(entry: zoo.ZooEntry, nbetas: list[float], points: int) -> list[float]:
     """∫_0^{nβ} λ_n(s) ds / s in nats at rising nβ, by Gauss-Legendre rules over log s."""
-    nodes, weights = np.polynomial.legendre.leggauss(order)
+    nodes, weights = np.polynomial.legendre.leggauss(points)
     first = np.linspace(np.log(HOTTEST), np.log(nbetas[0]), PANELS + 1)
     edges = np.append(first, np.log(nbetas[1:]))
     panels = []
@@ -41,15 +46,14 @@ def exact_free_energies(entry: zoo.ZooEntry, nbetas: list[float], order: int) ->
 
 def measure(out: Path, seeds: int, part: int, parts: int) -> None:
     """Run every case that the file does not hold yet."""
-    lines = out.read_text().splitlines() if out.exists() else []
-    held = {record["case"] for record in map(json.loads, lines)}
+    held = {record["case"] for record in results.read(out)}
     rows = [row for row in reference_rows("exchange") if float(row["gamma"]) == GAMMA]
     for case in list(ENTRIES)[part::parts]:
         nbetas = sorted(float(row["nbeta"]) for row in rows if row["case"] == case)
         if case in held or not nbetas:
             continue
         begun, entry = time.time(), ENTRIES[case](n=1000)
-        exact, rough = (exact_free_energies(entry, nbetas, order) for order in ORDERS)
+        exact, rough = (exact_free_energies(entry, nbetas, points) for points in POINTS)
         runs = []
         for seed in range(seeds):
             at = {"nbeta": nbetas[-1], "localization": GAMMA, "rng_key": seed}
@@ -57,12 +61,12 @@ def measure(out: Path, seeds: int, part: int, parts: int) -> None:
             draws = llc.estimate(entry.problem, entry.params, kernel=kernel, progress=False, **at).draws
             energies = [mean_of(tempered_free_energy(draws, nbeta)) for nbeta in nbetas]
             growth = llc.multiplicity_from(draws)
-            order = growth.details["multiplicity"]
+            multiplicity = growth.details["multiplicity"]
             runs.append(
                 {
                     "free_energy": [[energy.value, energy.std_error] for energy in energies],
                     "learning_coefficient": [growth.value, growth.std_error],
-                    "multiplicity": [order.value, order.std_error],
+                    "multiplicity": [multiplicity.value, multiplicity.std_error],
                     "llc": growth.details["llc"].value,
                 }
             )
@@ -76,67 +80,58 @@ def measure(out: Path, seeds: int, part: int, parts: int) -> None:
             "runs": runs,
             "seconds": time.time() - begun,
         }
-        with out.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        results.append(out, record)
         print(row_of(record), f"{record['seconds']:.0f} s", flush=True)
+
+
+def z_scores(record: dict) -> dict[str, np.ndarray]:
+    """(estimate − exact) / its standard error of every seed, and of F at every n."""
+    estimated = {name: np.array([run[name] for run in record["runs"]]) for name in EXACT}
+    return {name: (found[..., 0] - np.array(record[EXACT[name]])) / found[..., 1] for name, found in estimated.items()}
 
 
 def row_of(record: dict) -> str:
     """A Markdown row of one case."""
-    runs, exact = record["runs"], np.array(record["exact"])
+    runs, exact, z = record["runs"], np.array(record["exact"]), z_scores(record)
     energies = np.array([run["free_energy"] for run in runs])
-    off = energies[:, :, 0] - exact
-    z = off / energies[:, :, 1]
     cells = [
         record["case"],
         ", ".join(f"{value:.3f}" for value in exact),
         f"{record['quadrature_error']:.0e}",
-        f"{np.abs(off).max():.3f}",
-        f"{np.mean(np.abs(z) < 1.96):.0%}",
-        f"{np.abs(z).max():.1f}",
+        f"{np.abs(energies[..., 0] - exact).max():.3f}",
+        f"{np.mean(np.abs(z['free_energy']) < 1.96):.0%}",
+        f"{np.abs(z['free_energy']).max():.1f}",
         f"{record['learning_coefficient']:.4g}",
         f"{np.mean([run['llc'] for run in runs]):.3f}",
+        *fitted(record, "learning_coefficient"),
+        str(record["multiplicity"]),
+        *fitted(record, "multiplicity"),
     ]
-    for name in ("learning_coefficient", "multiplicity"):
-        value, error = np.array([run[name] for run in runs]).T
-        z = (value - record[name]) / error
-        cells += [f"{value.mean():.3f} ± {error.mean():.3f}", ", ".join(f"{one:+.1f}" for one in z)]
-        if name == "learning_coefficient":
-            cells.append(str(record["multiplicity"]))
-    return " | ".join(cells)
+    return f"| {' | '.join(cells)} |"
+
+
+def fitted(record: dict, name: str) -> tuple[str, str]:
+    """What the seeds gave in the mean, and how far each was off."""
+    value, error = np.mean([run[name] for run in record["runs"]], axis=0)
+    return f"{value:.3f} ± {error:.3f}", ", ".join(f"{z:+.1f}" for z in z_scores(record)[name])
 
 
 def table(path: Path) -> None:
     """A Markdown table by case, and what holds over all of them."""
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    print(
-        "| case | exact F by n (nats) | quadrature ± | worst error | coverage | worst z | λ | λ̂ | λ fitted | z | m | "
-        "m fitted | z |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-    for record in sorted(records, key=lambda record: list(ENTRIES).index(record["case"])):
-        print(f"| {row_of(record)} |")
-    scores: dict[str, list[float]] = {"F": [], "λ": [], "m": []}
+    records = sorted(results.read(path), key=lambda record: list(ENTRIES).index(record["case"]))
+    print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
     for record in records:
-        for run in record["runs"]:
-            pairs = zip(run["free_energy"], record["exact"], strict=True)
-            scores["F"] += [(value - exact) / error for (value, error), exact in pairs]
-            for key, name in (("λ", "learning_coefficient"), ("m", "multiplicity")):
-                value, error = run[name]
-                scores[key].append((value - record[name]) / error)
-    for key, z in scores.items():
-        within, most = np.mean(np.abs(z) < 1.96), np.abs(z).max()
-        print(f"\n{key}: {len(z)} intervals, {within:.0%} hold it, mean z {np.mean(z):+.2f}, the worst {most:.1f}")
+        print(row_of(record))
+    for name in EXACT:
+        z = np.concatenate([z_scores(record)[name].ravel() for record in records])
+        held, worst = np.mean(np.abs(z) < 1.96), np.abs(z).max()
+        print(f"\n{name}: {z.size} intervals, {held:.0%} hold it, mean z {np.mean(z):+.2f}, the worst {worst:.1f}")
 
 
 def main() -> None:
     """Measure, or print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("path", type=Path, nargs="?", default=Path("sweep.jsonl"), help="file of results")
+    parser = results.parser(__doc__, ["run", "table"], Path("sweep.jsonl"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--part", type=int, default=0, help="which part of the cases, for several processes")
-    parser.add_argument("--parts", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.what == "table":
         table(arguments.path)

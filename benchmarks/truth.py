@@ -12,9 +12,7 @@ all of R^d, where the reference cuts g and t_0 off.
 Results are appended to a file as they come; a run that was stopped goes on where it ended.
 """
 
-import argparse
 import csv
-import json
 import os
 import time
 from collections import defaultdict
@@ -25,6 +23,7 @@ from pathlib import Path
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import numpy as np
+import results
 
 import llc
 from llc import zoo
@@ -84,9 +83,7 @@ def reference_rows(kernel: str) -> list[dict]:
 
 def measure(kernel: str, out: Path, seeds: int, part: int, parts: int) -> None:
     """Estimate every row that the file does not hold yet."""
-    held = set()
-    if out.exists():
-        held = {(r["case"], r["n"], r["gamma"]) for r in map(json.loads, out.read_text().splitlines())}
+    held = {(r["case"], r["n"], r["gamma"]) for r in results.read(out)}
     rows = reference_rows(kernel)
     order = sorted(set(row["case"] for row in rows))
     for row in rows:
@@ -111,8 +108,7 @@ def measure(kernel: str, out: Path, seeds: int, part: int, parts: int) -> None:
             estimates.append([e.value, e.std_error, e.ess, e.rhat, [str(v) for v in e.verdicts]])
         record = {key: row[key] for key in ("case", "n", "gamma")} | {"exact": exact, "estimates": estimates}
         seconds = time.time() - begun
-        with out.open("a") as file:
-            file.write(json.dumps(record | {"seconds": seconds}) + "\n")
+        results.append(out, record | {"seconds": seconds})
         print(f"{row['case']} n={row['n']} γ={row['gamma']}: {summary([record])}, {seconds:.0f} s", flush=True)
 
 
@@ -138,7 +134,7 @@ def size(records: list[dict]) -> str:
 
 def table(path: Path) -> None:
     """A Markdown table by case and over all rows."""
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records = results.read(path)
     by_case = defaultdict(list)
     for record in records:
         by_case[record["case"]].append(record)
@@ -154,12 +150,8 @@ def table(path: Path) -> None:
 
 def main() -> None:
     """Measure, or print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=[*KERNELS, "table"])
-    parser.add_argument("path", type=Path, nargs="?", help="file of results")
+    parser = results.parser(__doc__, [*KERNELS, "table"])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--part", type=int, default=0, help="which part of the cases, for several processes")
-    parser.add_argument("--parts", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.what == "table":
         table(arguments.path)

@@ -280,12 +280,14 @@ def _resolve_batch_size(batch_size: int | None, n: int, layout: Layout) -> int:
 
 def _block_size(problem: Problem, center: PyTree) -> int:
     """Examples whose intermediates fit into a block: what a second example adds to the loss's own arrays."""
-    of_one = intermediates(problem, center)
-    if isinstance(problem.data, OffDevice):  # what is read block by block counts too, and is read in large ones
+    of_one, in_files = intermediates(problem, center), isinstance(problem.data, OffDevice)
+    if in_files:  # what is read block by block counts too
         own = sum(row.size * row.dtype.itemsize for row in jax.tree.leaves(problem.shapes(1))) // 4
-        return max(1, _BLOCK_ELEMENTS // max(own, of_one))
+        of_one = max(of_one, own)
     size = max(1, _BLOCK_ELEMENTS // of_one)
-    return min(size, max(_CACHED_EXAMPLES, _CACHED_ELEMENTS // of_one)) if jax.default_backend() == "cpu" else size
+    if in_files or jax.default_backend() != "cpu":
+        return size
+    return min(size, max(_CACHED_EXAMPLES, _CACHED_ELEMENTS // of_one))
 
 
 @eqx.filter_jit

@@ -65,7 +65,7 @@ def test_blocks_give_what_all_at_once_gives(monkeypatch, block):
 
 
 def test_blocks_on_a_processor_stay_in_its_cache_but_are_not_tiny(monkeypatch):
-    wide = lambda w, x: (x[:, None] * w).sum(axis=1)  # some thousand elements an example
+    wide = lambda w, x: (x[:, None] * w).sum(axis=1)  # as many elements an example as weights
     problem = lambda n: Problem(lambda w, x: wide(w, x) ** 2, jnp.zeros(n))
     sizes = [LocalPosterior(problem(10_000), jnp.ones(width)).block_size for width in (10, 100, 5000)]
     each = [intermediates(problem(10_000), jnp.ones(width)) for width in (10, 100, 5000)]
