@@ -82,6 +82,16 @@ def test_full_losses_and_gradients_are_those_in_memory(tmp_path):
         np.testing.assert_array_equal(mine, expected)
 
 
+def test_blocks_of_files_need_not_stay_in_a_processors_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_posterior, "_CACHED_ELEMENTS", 1)
+    monkeypatch.setattr(local_posterior, "_CACHED_EXAMPLES", 50)
+    sizes = [
+        llc.LocalPosterior(llc.Problem(loss, source(tmp_path)), PARAMS).block_size
+        for source in (sources.in_memory, sources.memmap)
+    ]
+    assert sizes == [50, N]
+
+
 def test_all_chains_are_answered_at_once_and_nothing_twice(tmp_path, monkeypatch):
     data, asked = off_device(sources.memmap(tmp_path)), []
     read = OffDevice.read
