@@ -149,7 +149,7 @@ def summary(records: list[dict], key: str) -> str:
 
 
 def table(path: Path, picture: Path | None) -> None:
-    """A Markdown table by class, and λ̂ against λ."""
+    """Markdown tables by class and by layers, and λ̂ against λ."""
     records = results.read(path)
     print(
         "| class | nets | by | median error | 95 % quantile | within 30 % | within 15 % | mean | no number | "
@@ -164,6 +164,15 @@ def table(path: Path, picture: Path | None) -> None:
                 peers = PEER_BATCH * CLASSES[name].steps
                 cost = np.median([row["gradients"] for row in rows]) if key == "ours" else peers
                 print(f"| {name} | {len(rows)} | {who} | {summary(rows, key)} | {seconds:.0f} | {cost:.1e} |")
+    print("\n| class | layers | nets | median error | within 30 % | from, to |\n|---|---|---|---|---|---|")
+    for name in CLASSES:
+        rows = [record for record in records if record["class"] == name and record["exact"] > 0]
+        for layers in sorted({len(row["widths"]) - 1 for row in rows}):
+            off = np.array([row["ours"] / row["exact"] - 1 for row in rows if len(row["widths"]) - 1 == layers])
+            within, ends = np.sum(np.abs(off) < 0.3), f"{off.min():+.0%} to {off.max():+.0%}"
+            print(
+                f"| {name} | {layers} | {len(off)} | {np.median(np.abs(off)):.1%} | {within} of {len(off)} | {ends} |"
+            )
     if picture is not None:
         draw_picture(records, picture)
 

@@ -21,7 +21,7 @@ from llc import zoo
 from llc.estimators.measure import mean_of
 from llc.estimators.tempering import tempered_free_energy
 
-EXACT = {"free_energy": "exact", "learning_coefficient": "learning_coefficient", "multiplicity": "multiplicity"}
+ESTIMATED = ("free_energy", "learning_coefficient", "multiplicity")
 HEADER = (
     *("case", "exact F by n (nats)", "quadrature ±", "worst error", "coverage", "worst z"),
     *("λ", "λ̂", "λ fitted", "z"),
@@ -73,7 +73,7 @@ def measure(out: Path, seeds: int, part: int, parts: int) -> None:
         record = {
             "case": case,
             "nbetas": nbetas,
-            "exact": exact,
+            "free_energy": exact,
             "quadrature_error": float(np.abs(np.subtract(exact, rough)).max()),
             "learning_coefficient": float(entry.learning_coefficient),
             "multiplicity": entry.multiplicity,
@@ -86,14 +86,20 @@ def measure(out: Path, seeds: int, part: int, parts: int) -> None:
 
 def z_scores(record: dict) -> dict[str, np.ndarray]:
     """(estimate − exact) / its standard error of every seed, and of F at every n."""
-    estimated = {name: np.array([run[name] for run in record["runs"]]) for name in EXACT}
-    return {name: (found[..., 0] - np.array(record[EXACT[name]])) / found[..., 1] for name, found in estimated.items()}
+    found = {name: np.array([run[name] for run in record["runs"]]) for name in ESTIMATED}
+    return {name: (pairs[..., 0] - np.array(record[name])) / pairs[..., 1] for name, pairs in found.items()}
 
 
 def row_of(record: dict) -> str:
     """A Markdown row of one case."""
-    runs, exact, z = record["runs"], np.array(record["exact"]), z_scores(record)
+    runs, exact, z = record["runs"], np.array(record["free_energy"]), z_scores(record)
     energies = np.array([run["free_energy"] for run in runs])
+
+    def fitted(name: str) -> tuple[str, str]:
+        """What the seeds gave in the mean, and how far each was off."""
+        value, error = np.mean([run[name] for run in runs], axis=0)
+        return f"{value:.3f} ± {error:.3f}", ", ".join(f"{one:+.1f}" for one in z[name])
+
     cells = [
         record["case"],
         ", ".join(f"{value:.3f}" for value in exact),
@@ -103,17 +109,11 @@ def row_of(record: dict) -> str:
         f"{np.abs(z['free_energy']).max():.1f}",
         f"{record['learning_coefficient']:.4g}",
         f"{np.mean([run['llc'] for run in runs]):.3f}",
-        *fitted(record, "learning_coefficient"),
+        *fitted("learning_coefficient"),
         str(record["multiplicity"]),
-        *fitted(record, "multiplicity"),
+        *fitted("multiplicity"),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def fitted(record: dict, name: str) -> tuple[str, str]:
-    """What the seeds gave in the mean, and how far each was off."""
-    value, error = np.mean([run[name] for run in record["runs"]], axis=0)
-    return f"{value:.3f} ± {error:.3f}", ", ".join(f"{z:+.1f}" for z in z_scores(record)[name])
 
 
 def table(path: Path) -> None:
@@ -122,8 +122,9 @@ def table(path: Path) -> None:
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
     for record in records:
         print(row_of(record))
-    for name in EXACT:
-        z = np.concatenate([z_scores(record)[name].ravel() for record in records])
+    scores = [z_scores(record) for record in records]
+    for name in ESTIMATED:
+        z = np.concatenate([of_case[name].ravel() for of_case in scores])
         held, worst = np.mean(np.abs(z) < 1.96), np.abs(z).max()
         print(f"\n{name}: {z.size} intervals, {held:.0%} hold it, mean z {np.mean(z):+.2f}, the worst {worst:.1f}")
 

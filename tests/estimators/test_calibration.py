@@ -34,7 +34,7 @@ def test_the_curvature_of_what_full_gradients_are_too_dear_for_is_not_looked_at(
     assert why.startswith("SGLD: ")
 
 
-def test_a_budget_above_the_default_pays_for_hmc_on_larger_networks(monkeypatch):
+def test_larger_networks_get_hmc_by_default_up_to_a_bound_or_for_a_given_budget(monkeypatch):
     posterior = make_posterior()
     # fifty trajectories of four chains take 2.6e14 flops, or 5.2e12, which are more than an estimate's by default
     for gradient, of_default, kind in (
