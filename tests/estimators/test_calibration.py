@@ -7,6 +7,7 @@ import pytest
 
 import llc
 from llc.estimators import calibration
+from llc.posterior import local_posterior
 from llc.samplers import HMC, SGLD
 
 
@@ -23,6 +24,17 @@ def test_the_default_budget_pays_for_200_steps_whatever_they_cost(monkeypatch):
     # a budget that is given is kept: a gradient of ten examples twice, for the network and its control variate
     evaluations = 4 * kernel.evaluations_per_step(posterior)
     assert calibration.affordable_steps(posterior, kernel, 4, 7 * evaluations) == 7
+
+
+@pytest.mark.parametrize("block", [700, 5000])
+def test_a_full_gradient_costs_its_products_however_many_blocks_it_takes(monkeypatch, block):
+    n, width = 5000, 128
+    problem = llc.Problem(lambda w, x: jnp.square(x @ w).sum(axis=1), jnp.ones((n, width)))
+    monkeypatch.setattr(local_posterior, "_block_size", lambda problem, center: block)
+    posterior = llc.LocalPosterior(problem, jnp.ones((width, width)), nbeta=1e3, localization=1.0)
+    assert posterior.block_size == block
+    # forwards and backwards, a multiplication and an addition each; what is done to every output is little beside it
+    assert 1.0 <= calibration.full_gradient_cost(posterior) / (4 * n * width**2) < 1.1
 
 
 def test_the_curvature_of_what_full_gradients_are_too_dear_for_is_not_looked_at(monkeypatch):
