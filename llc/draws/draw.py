@@ -120,11 +120,11 @@ def start_chains(
     *,
     num_chains: int,
     num_warmup: int,
-    highest: float | None = None,
+    dispersed: bool = False,
 ) -> Chains:
     """Chains at their first states; kernels that adapt do so for `num_warmup` steps.
 
-    They begin where the kernel likes, which is near w*, or at `dispersed_starts` of at most `highest` nats.
+    They begin where the kernel likes, which is near w*, or at `dispersed_starts`.
 
     Raises:
         OutOfMemory: they do not fit into the device's memory; before anything is compiled.
@@ -133,7 +133,7 @@ def start_chains(
     refuse_what_does_not_fit(kernel, posterior, num_chains)
     keys = jax.random.split(as_key(rng_key), (np.size(kernel.step_size), num_chains))
     with accounted_for(kernel, posterior, num_chains):
-        starts = None if highest is None else dispersed_starts(posterior, keys, jnp.asarray(highest))
+        starts = dispersed_starts(posterior, keys) if dispersed else None
         return Chains(kernel, posterior, begin(kernel, posterior, keys, starts, num_warmup))
 
 

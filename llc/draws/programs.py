@@ -1,4 +1,4 @@
-"""The two compiled programs of sampling, which serve every checkpoint of the same shapes: chains begin, and proceed."""
+"""The compiled programs of sampling, which serve every checkpoint of the same shapes: chains begin, and proceed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from llc.draws.observables import Observables, empty_buffer, next_draw, shape_of
 from llc.posterior.local_posterior import LocalPosterior
+from llc.samplers.hmc import HMC, HMCState
 from llc.samplers.kernel import Kernel, with_step_size
 
 CAPACITY = 128  # draws that one compiled call can hold
@@ -69,6 +70,21 @@ def proceed(
         return jax.lax.fori_loop(0, plan.size, body, (state, buffer))
 
     return posterior.layout.constrain_chains(_over_ladder(one, kernel, posterior)(states))
+
+
+@eqx.filter_jit(donate="all-except-first")
+def remeasure(
+    given: tuple[HMC, LocalPosterior, Int[Array, ""]], states: Any, past: Float[Array, "ladder chain past d"]
+) -> tuple[Any, Float[Array, "ladder chain past d"]]:
+    """Every chain in a metric of its own, that of its latest `num_past` places; and these, the last one first."""
+    kernel, posterior, num_past = given
+
+    def one(kernel: HMC, _: None, state: HMCState, past: Float[Array, "past d"]) -> tuple[None, Any]:
+        past = jnp.roll(past, 1, axis=0).at[0].set(state.position)
+        return None, (kernel.with_metric(state, posterior, past, num_past), past)
+
+    _, made = _over_ladder(one, kernel, posterior)(None, states, past)
+    return posterior.layout.constrain_chains(made)
 
 
 def capacity_of(states: Any, posterior: LocalPosterior, keep_weights: bool) -> int:

@@ -246,7 +246,7 @@ def _pilot(
 
 
 def _sgld_step(posterior: LocalPosterior) -> float:
-    return calibration.CAUTION * 4 / calibration.curvature_at(posterior, jnp.zeros(posterior.dimension))
+    return calibration.CAUTION * 4 / calibration.curvature_at_center(posterior)
 
 
 def _plateau(sweep: dict[float, Mean], center: float, chosen: Mean) -> tuple[float, float]:

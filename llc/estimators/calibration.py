@@ -27,9 +27,10 @@ _FEWEST_FULL_LOSSES = 4
 _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data losses
 
 _FEW_EXAMPLES = 4096
-_FORCE_EXAMPLES = 1024
+_FORCE_EXAMPLES, _FORCES = 1024, 12
+_LEAPFROGS = 16  # of a trajectory at most: in a metric of its own a chain needs five or six
 _FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
-_AFFORDABLE_TRAJECTORIES = 1e13  # flops, for so many
+_AFFORDABLE_TRAJECTORIES = 1.2e13  # flops, for so many
 WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the others
 # Work is counted in flops, of which a processor core does some 2e10 a second.
 _AFFORDABLE = 1e12  # for replica exchange to be chosen
@@ -59,30 +60,28 @@ def choose_kernel(
     why = f"{steps} steps of replica exchange take {work(exchange, steps):.1e} flops"
     if work(exchange, steps) <= _AFFORDABLE:
         return exchange, f"ReplicaExchange: {why}, within {_AFFORDABLE:.0e}"
-    effort = work(HMC(1.0), _FEWEST_TRAJECTORIES)
+    kernel = HMC(max_leapfrogs=_LEAPFROGS)
+    effort = work(kernel, _FEWEST_TRAJECTORIES)
     why += f", over {_AFFORDABLE:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
     if effort <= budget:
-        kernel = HMC(first_step(curvature_at(posterior, jnp.zeros(posterior.dimension))))
-        return kernel, f"HMC: {why}, within {budget:.0e}"
-    return SGLD(), f"SGLD: {why}, over {budget:.0e}"
+        return kernel, f"HMC: {why}, within {budget:.1e}"
+    return SGLD(), f"SGLD: {why}, over {budget:.1e}"
 
 
 def choose_batch_size(kernel: Kernel, posterior: LocalPosterior) -> int:
-    """Examples a minibatch: 128; HMC's force looks at all of few data, and at 1024 of many."""
+    """Examples a minibatch: 128; HMC's force looks at all of few data, and at a twelfth of many.
+
+    A trajectory of six forces then costs little more than the loss on all data that it is tested by.
+    """
     size, n = DEFAULT_BATCH_SIZE, posterior.n
     if isinstance(kernel, HMC):
-        size = n if n <= _FEW_EXAMPLES else _FORCE_EXAMPLES
+        size = n if n <= _FEW_EXAMPLES else max(_FORCE_EXAMPLES, n // _FORCES)
     return posterior.layout.fitting_batch(min(n, size))
 
 
-def curvature_at(posterior: LocalPosterior, v: Float[Array, "d"]) -> float:
-    """1 + nβ h̃_max at a point; w* is 0."""
-    return float(largest_curvature(posterior, v[None], jax.random.key(0))[0])
-
-
-def first_step(curvature: Any) -> Any:
-    """Of HMC's leapfrog, from which adaptation starts: a quarter of the stability limit."""
-    return 0.5 / np.sqrt(curvature)
+def curvature_at_center(posterior: LocalPosterior) -> float:
+    """1 + nβ h̃_max at w*."""
+    return float(largest_curvature(posterior, jnp.zeros((1, posterior.dimension)), jax.random.key(0))[0])
 
 
 def first_draws(kernel: Kernel) -> int:

@@ -9,10 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from llc.draws import processes
 from llc.draws.draw import Chains, advance, start_chains
 from llc.draws.keys import as_key
-from llc.estimators.calibration import CAUTION, WARMUP, curvature_at, first_step
-from llc.posterior.curvature import largest_curvature, products_work
+from llc.draws.programs import remeasure
+from llc.draws.progress import progress_bar
+from llc.draws.room import accounted_for
+from llc.estimators.calibration import CAUTION, WARMUP
+from llc.posterior.curvature import largest_curvature, metric_evaluations, products_work
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers import HMC, ReplicaExchange
 from llc.samplers.kernel import Kernel, with_step_size
@@ -25,8 +29,8 @@ _DRAWS_A_CHECK = 20
 _CURVATURE_POINTS = 12
 _CURVATURE_WORK = 1e11  # flops of a look at the curvature, for which a large network is looked at at fewer points
 _ALWAYS = 2**31 - 1  # steps of adaptation, until it is ended
-_TRAJECTORIES_A_DECADE = 8  # that a chain falls
-_MOST_DECADES = 3
+_ROUND = 8  # trajectories between two looks at the metric, at first
+_PAST = 16  # places of a chain that are remembered for it
 _LEAST_SWAP_PROB = 0.2  # below it a ladder of temperatures has too few
 
 
@@ -92,32 +96,35 @@ def _usual_warmup(kernel: Kernel, effort: Effort, thinning: int) -> int:
 def _warm_up_trajectories(
     posterior: LocalPosterior, kernel: HMC, rng_key: int | Array, effort: Effort, thinning: int
 ) -> Chains:
-    """Of HMC, from dispersed starts; as many as a third of the budget pays for at what they turn out to cost."""
-    num_warmup, settings = _usual_warmup(kernel, effort, thinning), {"thinning": thinning, "progress": effort.progress}
-    if num_warmup == 0:
-        return start_chains(kernel, posterior, rng_key, num_chains=effort.num_chains, num_warmup=0)
-    highest, num_chains = highest_start(posterior, num_warmup), effort.num_chains
-    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=_ALWAYS, highest=highest)
-    # no larger than the curvature allows where each chain begins, of which w* may know nothing
-    states = chains.states
-    curvatures = [curvature_at(posterior, v) for v in states.position.reshape(-1, posterior.dimension)]
-    first = jnp.log(first_step(np.asarray(curvatures))).reshape(states.log_step_size.shape)
-    states = states._replace(log_step_size=jnp.minimum(states.log_step_size, first.astype(states.position.dtype)))
-    chains = advance(chains._replace(states=states), num_warmup, warmup=True, **settings)
-    if effort.num_warmup is None and chains.warmup is not None and not chains.interrupted:
-        # most are shorter than the longest, which the budget was counted in
-        shorter = kernel.evaluations_per_step(posterior) / np.mean(chains.warmup.gradient_evaluations)
-        chains = advance(chains, min(WARMUP[HMC], int(num_warmup * shorter)) - num_warmup, warmup=True, **settings)
-    return _frozen(chains)
+    """Of HMC, from dispersed starts, in rounds: before each, every chain has its metric measured where it has been.
 
-
-def highest_start(posterior: LocalPosterior, num_warmup: int) -> float:
-    """nβ ΔL from which chains of HMC fall to where they belong within half of a warm-up, and at least d/2.
-
-    That is where stiff directions belong; in flat ones chains hardly move. Pulled in to d/2 these would be narrower
-    than the posterior, and λ̂ too low as long as that lasts.
+    Places of the first half of the rounds are forgotten. Unless its draws are given it ends with a third of the budget.
     """
-    return 0.5 * posterior.dimension * 10 ** min(num_warmup / _TRAJECTORIES_A_DECADE / 2, _MOST_DECADES)
+    given, num_chains = effort.num_warmup, effort.num_chains
+    num_warmup = WARMUP[HMC] if given is None else given
+    if num_warmup == 0:
+        return start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=0)
+    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=_ALWAYS, dispersed=True)
+    states = chains.states
+    past = jnp.zeros((*states.position.shape[:2], _PAST, posterior.dimension), states.position.dtype)
+    affordable = effort.max_steps * kernel.evaluations_per_step(posterior) / 3 if given is None else math.inf
+    rounds, done, taken = 0, 0, 0.0
+    shown = effort.progress and processes.leads(posterior.layout.mesh)
+    with progress_bar("warm-up", num_warmup, shown) as report:
+        while done < num_warmup and taken < affordable and not chains.interrupted:
+            rounds += 1
+            num_past = jnp.asarray(min(_PAST, math.ceil(rounds / 2)))
+            with accounted_for(kernel, posterior, num_chains):
+                states, past = remeasure((kernel, posterior, num_past), chains.states, past)
+            # a look should not cost more than what follows
+            size = max(_ROUND, done // 6, int(metric_evaluations(posterior) / kernel.evaluations_per_step(posterior)))
+            size = min(num_warmup - done, size)
+            chains = advance(chains._replace(states=states), size, thinning=thinning, warmup=True)
+            done += size
+            report(size)
+            if chains.warmup is not None:
+                taken = float(chains.warmup.gradient_evaluations.mean(axis=(0, 1)).sum()) * thinning
+    return _frozen(chains)
 
 
 def steps_left(kernel: Kernel, chains: Chains, effort: Effort, thinning: int) -> Effort:

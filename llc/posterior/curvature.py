@@ -1,6 +1,7 @@
 """Curvature of the loss in whitened coordinates: the largest limits a step, step_size · (1 + nβ h̃) < 4."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from matfree import decomp
 
 from llc.posterior.local_posterior import LocalPosterior
+from llc.posterior.metric import Metric, unit_metric
 from llc.posterior.work import gradient_work
 
 _MAX_EXAMPLES = 4096  # a largest eigenvalue does not need more
@@ -16,6 +18,8 @@ _FEWEST_EXAMPLES = 32
 _MAX_WORK = 1e10  # flops of a product, for which a large network is seen through fewer examples
 _NUM_PRODUCTS = 16
 _NUM_PROBES = 64
+_METRIC_PROBES = 16
+_LARGEST_BASIS = 1024
 
 
 @eqx.filter_jit
@@ -23,26 +27,89 @@ def largest_curvature(
     posterior: LocalPosterior,
     positions: Float[Array, "points d"],
     rng_key: Array,
-    preconditioner: Float[Array, "_"] | None = None,
+    preconditioner: Float[Array, "_"] | Metric | None = None,
 ) -> Float[Array, "points"]:
     """1 + nβ h̃_max at each point, h̃ the eigenvalues of ∇²L, by Lanczos (Golub & Van Loan, §10.1).
 
-    With a diagonal preconditioner G, a bound on the largest eigenvalue of G^{1/2} (I + nβ ∇²L) G^{1/2}. At most 4096
-    examples are looked at, the same ones at each point; fewer of a large network.
+    With a preconditioner G, a diagonal or the inverse of a metric, a bound on the largest eigenvalue of
+    G^{1/2} (I + nβ ∇²L) G^{1/2}. At most 4096 examples are looked at, the same ones at each point; fewer of a large
+    network.
     """
     start_key, example_key = jax.random.split(rng_key)
     start = jax.random.normal(start_key, (posterior.dimension,))
     lanczos = decomp.tridiag_sym(min(_NUM_PRODUCTS, posterior.dimension), reortho="full")
-    diagonal = jnp.ones(1) if preconditioner is None else preconditioner
-    scale = jnp.sqrt(diagonal)
+    if isinstance(preconditioner, Metric):
+        root, largest = preconditioner.inverse_root, jnp.ones(())
+    else:
+        diagonal = jnp.ones(1) if preconditioner is None else preconditioner
+        root, largest = lambda x: jnp.sqrt(diagonal) * x, diagonal.max()
 
     def at(v: Float[Array, "d"]) -> Float[Array, ""]:
         product = _hessian_product(posterior, v, example_key)
-        tridiagonal = lanczos(lambda x: scale * product(scale * x), start).J_small
+        tridiagonal = lanczos(lambda x: root(product(root(x))), start).J_small
         # a loss that is flat to second order ends the recursion at once, in 0/0
         return jnp.linalg.eigvalsh(jnp.nan_to_num(jnp.asarray(tridiagonal))).max()
 
-    return diagonal.max() + posterior.nbeta * jnp.maximum(jax.lax.map(at, positions), 0.0)
+    return largest + posterior.nbeta * jnp.maximum(jax.lax.map(at, positions), 0.0)
+
+
+@eqx.filter_jit
+def measured_metric(
+    posterior: LocalPosterior, positions: Float[Array, "points d"], num_positions: int | Int[Array, ""], rng_key: Array
+) -> Metric:
+    """M = B (I + nβ K) Bᵀ, for what the Hessians H at the first so many positions have in common.
+
+    B of a weight matrix W are the eigenvectors of Σ (Hx)_W (Hx)_Wᵀ, its rows', and of Σ (Hx)_Wᵀ (Hx)_W, its columns',
+    as in Shampoo (Gupta et al. 2018); K_i = √(Σ_j (BᵀHB)²_ij), by vectors x of random signs as in Hutchinson (1990), 16
+    for each. What float32 cannot see beside the largest is looked at again with all stiff directions shrunk by
+    M^{−1/2}. Up to 16 parameters the unit vectors take the place of signs, and of a single vector M is I + nβ |H|.
+    Sides longer than 1024, and those that so few vectors do not span, keep the unit vectors.
+    """
+    probe_key, example_key = jax.random.split(rng_key)
+    metric, d = unit_metric(posterior), posterior.dimension
+    exact = d <= _METRIC_PROBES
+    count = d if exact else _METRIC_PROBES
+
+    def total(part: int, scales: Float[Array, "d"], of_product: Callable[[Array], Any], zero: Any) -> Any:
+        """Σ over so many vectors x of what is wanted of H B S x."""
+
+        def add(i: Int[Array, ""], sums: Any) -> Any:
+            key = jax.random.fold_in(jax.random.fold_in(probe_key, part), i)
+            x = jax.nn.one_hot(i, d) if exact else jax.random.rademacher(key, (d,), float)
+            product = _hessian_product(posterior, positions[i % num_positions], example_key)(
+                metric.from_basis(scales * x)
+            )
+            return jax.tree.map(jnp.add, sums, of_product(jnp.where(jnp.isfinite(product), product, 0.0)))
+
+        return jax.lax.fori_loop(0, count, add, zero)
+
+    def row_norms(part: int, scales: Float[Array, "d"]) -> Float[Array, "d"]:
+        squares = total(part, scales, lambda product: jnp.square(metric.to_basis(product)), jnp.zeros(d))
+        return jnp.sqrt(squares if exact else squares / count)
+
+    if posterior.layout.vector_parts == 1:
+        found = [
+            (1 < rows <= min(_LARGEST_BASIS, count * columns), 1 < columns <= min(_LARGEST_BASIS, count * rows))
+            for rows, columns in metric.shapes
+        ]
+
+        def outer(product: Float[Array, "d"]) -> Any:
+            pairs = zip(metric.matrices(product), found, strict=True)
+            return [(x @ x.T if rows else None, x.T @ x if columns else None) for x, (rows, columns) in pairs]
+
+        outers = total(0, metric.scales, outer, jax.tree.map(jnp.zeros_like, outer(jnp.zeros(d))))
+        bases = jax.tree.map(lambda square: jnp.linalg.eigh(square)[1], outers)
+        metric = eqx.tree_at(lambda m: m.bases, metric, tuple(bases), is_leaf=lambda x: x is None)
+    curvature = row_norms(1, metric.scales)
+    seen = curvature > 8 * jnp.finfo(curvature.dtype).eps * curvature.max()
+    scales = jnp.where(seen, jax.lax.rsqrt(1.0 + posterior.nbeta * curvature), 1.0)
+    curvature = jnp.where(seen, curvature, row_norms(2, scales))
+    return eqx.tree_at(lambda m: m.scales, metric, jax.lax.rsqrt(1.0 + posterior.nbeta * curvature))
+
+
+def metric_evaluations(posterior: LocalPosterior) -> int:
+    """Gradients of one example that a metric, and the largest curvature under it, cost: a product is two of them."""
+    return 2 * (3 * _METRIC_PROBES + _NUM_PRODUCTS) * examples_seen(posterior)
 
 
 @eqx.filter_jit

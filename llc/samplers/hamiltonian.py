@@ -20,18 +20,23 @@ class Phase(NamedTuple):
 
 
 def leapfrog(
-    look: Callable[[Array], tuple[Array, Any]], start: Phase, step_size: Float[Array, "..."], num_leapfrogs: Any
+    look: Callable[[Array], tuple[Array, Any]],
+    start: Phase,
+    step_size: Float[Array, "..."],
+    num_leapfrogs: Any,
+    root: Callable[[Array], Array] = lambda v: v,
 ) -> Phase:
-    """The leapfrog of unit mass, p ← p − ε/2 ∇U, v ← v + ε p, p ← p − ε/2 ∇U; `look` gives ∇U and what else it saw.
+    """The leapfrog p ← p − ε/2 R∇U, v ← v + ε R p, p ← p − ε/2 R∇U; `look` gives ∇U and what else it saw.
 
+    R = M^{−1/2} is the symmetric root of a mass matrix, and p = R p′ its momentum p′ in units in which that is N(0, I).
     It keeps volume and can be run backwards whatever field stands for ∇U, so long as that depends on v alone.
     """
 
     def step(_: Any, phase: Phase) -> Phase:
-        momentum = phase.momentum - 0.5 * step_size * phase.gradient
-        position = phase.position + step_size * momentum
+        momentum = phase.momentum - 0.5 * step_size * root(phase.gradient)
+        position = phase.position + step_size * root(momentum)
         gradient, seen = look(position)
-        return Phase(position, momentum - 0.5 * step_size * gradient, gradient, seen)
+        return Phase(position, momentum - 0.5 * step_size * root(gradient), gradient, seen)
 
     return jax.lax.fori_loop(0, num_leapfrogs, step, start)
 

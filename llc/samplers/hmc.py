@@ -8,6 +8,9 @@ A batch that is drawn before the trajectory and kept along it makes a field that
 keeps volume and can be run backwards, so that the test on the full-data energy leaves the posterior invariant whatever
 the batch (Neal 2011, §5.5, on approximations of the potential). A small batch costs acceptance, never truth.
 
+The momentum has a mass matrix M, a metric: H has ½ p·M⁻¹p in place of ½‖p‖². Where the loss is singular, stiff
+directions turn as flat ones move, so that each chain has its own, measured in warm-up where it has been.
+
 Two errors cost acceptance. The leapfrog's is the rise of Û_B(v) + ½‖p‖², and shrinks with the step; the batch's is that
 of nβ ΔL_n − nβ ΔL̂_B, and shrinks with the trajectory's length. In warm-up each adapts to its own.
 """
@@ -20,12 +23,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from llc.posterior.curvature import largest_curvature, measured_metric, metric_evaluations
 from llc.posterior.local_posterior import LocalPosterior
+from llc.posterior.metric import Metric, unit_metric
 from llc.samplers.hamiltonian import Phase, acceptance, adapted, check_target, energy, leapfrog
 from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
 
 GRADIENTS = ("control_variate", "minibatch", "full")
 _BATCH_TARGET = 0.4  # of the acceptance that the batch's error leaves: longer trajectories are worth a few refusals
+_STABILITY = 0.25  # the first step under another metric, as a part of the largest stable one, 2 / √curvature
+_GROWTH = 3.0  # and at most so many times the last: curvature at a point knows nothing of that around it
+_SHORTEST = 0.5  # and the trajectory's length at least
+_REMEMBERED = 4  # steps of adaptation, so that the next ones count for more
 
 
 class HMCState(NamedTuple):
@@ -38,6 +47,8 @@ class HMCState(NamedTuple):
     accept_prob: Float[Array, ""]
     log_step_size: Float[Array, ""]
     log_length: Float[Array, ""]
+    metric: Metric
+    unpaid: Float[Array, ""]  # gradients that the metric took, counted with the next trajectory
     steps: Int[Array, ""]
     warmup_left: Int[Array, ""]
     rng_key: Array
@@ -47,11 +58,12 @@ class HMC(Kernel):
     """HMC whose forces are those of one minibatch a trajectory, and whose test is on all the data.
 
     Args:
-        step_size: the leapfrog step that adaptation starts from, in whitened coordinates; `llc.estimate` begins with a
-            smaller one where the curvature at a chain's start asks for it.
+        step_size: the leapfrog step that adaptation starts from, in whitened coordinates; `llc.estimate` measures a
+            metric, and starts from a quarter of the largest step that is stable in it.
         gradient: the force, "control_variate" (g_B(w) − g_B(w*) + ∇L_n(w*)), "minibatch", or "full".
-        trajectory_length: of the longest trajectory, in units of the localising prior's standard deviation: a quarter
-            of its period unless given. It adapts to what the batch's noise allows.
+        trajectory_length: of the longest trajectory, in units of the localising prior's standard deviation (with a
+            metric, of the posterior's): a quarter of its period unless given. It adapts to what the batch's noise
+            allows.
         max_leapfrogs: steps of a trajectory at most, which shortens it where curvature asks for small ones.
         target_accept_prob: to which the step size adapts in warm-up, of trajectories whose forces were exact.
 
@@ -92,7 +104,25 @@ class HMC(Kernel):
         loss, nothing = posterior.loss_difference(v), jnp.zeros(len(posterior.sizes), v.dtype)
         sizes = jnp.log(self.step_size), jnp.log(self.trajectory_length * one)
         counts = jnp.asarray(0, jnp.int32), jnp.asarray(num_warmup, jnp.int32)
-        return HMCState(v, loss, nothing, zero, one, *sizes, *counts, rng_key)
+        return HMCState(v, loss, nothing, zero, one, *sizes, unit_metric(posterior), zero, *counts, rng_key)
+
+    def with_metric(
+        self, state: HMCState, posterior: LocalPosterior, past: Float[Array, "past d"], num_past: Int[Array, ""]
+    ) -> HMCState:
+        """The chain in the metric of the first so many places where it has been, and its adaptation begun anew."""
+        rng_key, metric_key = jax.random.split(state.rng_key)
+        metric = measured_metric(posterior, past, num_past, metric_key)
+        curvature = largest_curvature(posterior, state.position[None], metric_key, metric)[0]
+        log_step_size = jnp.log(2 * _STABILITY / jnp.sqrt(curvature))
+        grown = jnp.where(state.steps > 0, state.log_step_size + math.log(_GROWTH), log_step_size)
+        return state._replace(
+            log_step_size=jnp.minimum(log_step_size, grown),
+            log_length=jnp.maximum(state.log_length, math.log(_SHORTEST)),
+            metric=metric,
+            unpaid=state.unpaid + metric_evaluations(posterior),
+            steps=jnp.minimum(state.steps, _REMEMBERED),
+            rng_key=rng_key,
+        )
 
     def sample(self, state: HMCState, model_args: tuple[LocalPosterior], model_kwargs: Any) -> HMCState:
         """One trajectory, taken or not."""
@@ -106,7 +136,7 @@ class HMC(Kernel):
         num_leapfrogs = jnp.round(jnp.exp(state.log_length - state.log_step_size))
         num_leapfrogs = jnp.clip(num_leapfrogs, 1, self.max_leapfrogs).astype(int)
         begin = Phase(v, momentum, *field(v))
-        end = leapfrog(field, begin, step_size, num_leapfrogs)
+        end = leapfrog(field, begin, step_size, num_leapfrogs, state.metric.inverse_root)
         loss_difference = posterior.loss_difference(end.position)
         before, after = (posterior.nbeta * loss for loss in (state.loss_difference, loss_difference))
         fall, own_fall = energy(begin, before) - energy(end, after), energy(begin, begin.seen) - energy(end, end.seen)
@@ -122,10 +152,12 @@ class HMC(Kernel):
             jnp.where(taken, end.position, v),
             jnp.where(taken, loss_difference, state.loss_difference),
             virial(posterior, v, begin.gradient),
-            self._evaluations(posterior, num_leapfrogs).astype(v.dtype),
+            self._evaluations(posterior, num_leapfrogs) + state.unpaid,
             accept_prob,
             jnp.where(adapting, step_to, state.log_step_size),
             jnp.where(adapting, jnp.minimum(length_to, math.log(self.trajectory_length)), state.log_length),
+            state.metric,
+            jnp.zeros_like(state.unpaid),
             state.steps + 1,
             jnp.maximum(state.warmup_left - 1, 0),
             rng_key,

@@ -15,7 +15,7 @@ from llc.estimators.result import Estimate
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.localization import PerLeaf, Relative
 from llc.problem import Problem
-from llc.samplers import HMC, ReplicaExchange
+from llc.samplers import ReplicaExchange
 from llc.samplers.kernel import Kernel, with_step_size
 
 _OF_THE_GOAL = ("relative_error", "max_gradient_evaluations")  # which only the pilots need
@@ -40,12 +40,12 @@ def pilot_settings(asked: dict[str, Any], problems: Sequence[Problem], centers: 
     if isinstance(asked["localization"], Relative):
         shared["localization"] = PerLeaf(tuple(asked["localization"].resolve(centers[-1]).tolist()))
     if asked["kernel"] is None:
+        # cost, and so the choice, is that of the network
         where = {name: shared[name] for name in ("nbeta", "localization", "mask", "batch_size")}
-        posteriors = [LocalPosterior(p, w, **where) for p, w in zip(problems, centers, strict=True)]
-        means = asked["num_chains"], asked["max_gradient_evaluations"]
-        kernels = [calibration.choose_kernel(posterior, *means)[0] for posterior in posteriors]
-        # cost, and so the kind, is that of the network; HMC's first step is that of the stiffest checkpoint
-        shared["kernel"] = min(kernels, key=lambda k: float(k.step_size)) if isinstance(kernels[0], HMC) else kernels[0]
+        posterior = LocalPosterior(problems[-1], centers[-1], **where)
+        shared["kernel"], _ = calibration.choose_kernel(
+            posterior, asked["num_chains"], asked["max_gradient_evaluations"]
+        )
     return shared
 
 
