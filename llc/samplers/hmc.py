@@ -117,7 +117,7 @@ class HMC(Kernel):
         grown = jnp.where(state.steps > 0, state.log_step_size + math.log(_GROWTH), log_step_size)
         return state._replace(
             log_step_size=jnp.minimum(log_step_size, grown),
-            log_length=jnp.maximum(state.log_length, math.log(_SHORTEST)),
+            log_length=jnp.maximum(state.log_length, math.log(min(_SHORTEST, self.trajectory_length))),
             metric=metric,
             unpaid=state.unpaid + metric_evaluations(posterior),
             steps=jnp.minimum(state.steps, _REMEMBERED),

@@ -9,9 +9,11 @@ import pytest
 
 import llc
 from llc.draws.draw import advance, start_chains
+from llc.draws.programs import remeasure
 from llc.draws.starts import dispersed_starts
 from llc.estimators import calibration
-from llc.estimators.warm_up import Effort, highest_start, warm_up
+from llc.estimators.warm_up import Effort, warm_up
+from llc.posterior.curvature import largest_curvature, metric_evaluations
 from llc.samplers import HMC, MALA, ReplicaExchange
 from tests.samplers.moments import assert_means
 
@@ -62,23 +64,46 @@ def test_temperatures_that_swap_and_numbers_of_them_that_were_given_stay():
     assert least_swap_prob(chains) < 0.2
 
 
-def test_chains_of_hmc_begin_apart():
-    """Seen after steps that lead nowhere: by default a chain would have left its start before the first draw."""
+def test_chains_of_hmc_begin_apart(monkeypatch):
     posterior = make_posterior(3, 10.0)
-    highest = highest_start(posterior, 1)
-    assert 1.5 < highest < 2
-    assert highest_start(posterior, 48) == highest_start(posterior, 300) == 1500
-    starts = np.asarray(dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4), jnp.asarray(highest)))
-    assert np.abs(starts).min() > 1e-3
-    settings = {"num_chains": 4, "num_warmup": 1, "num_draws": 1, "rng_key": 7}
-    settings |= {"nbeta": 10.0, "localization": 1.0, "progress": False}
-    kernel = HMC(1e-6, max_leapfrogs=1)
-    result = llc.estimate(posterior.problem, posterior.center, kernel=kernel, **settings)
-    distances = result.draws["warmup_sample_stats"]["squared_distance"].values[:, 0]
-    np.testing.assert_allclose(distances, np.square(starts).sum(axis=1), rtol=1e-3)
+    keys = jax.random.split(jax.random.key(7), (1, 4))
+    chains = start_chains(HMC(), posterior, 7, num_chains=4, num_warmup=1, dispersed=True)
+    np.testing.assert_allclose(chains.states.position, dispersed_starts(posterior, keys), rtol=1e-5)
+    assert np.abs(chains.states.position).min() > 1e-3
+    # a trajectory is a quarter of a period at most, and leaves something of a start this far
+    monkeypatch.setattr("llc.draws.draw.dispersed_starts", lambda posterior, keys: jnp.full((*keys.shape, 3), 1000.0))
+    assert np.abs(warmed(HMC(), posterior, num_warmup=1).states.position).min() > 30
     # not without a warm-up, far from where they belong; nor by other kernels
-    for chains in (warmed(kernel, posterior, num_warmup=0), warmed(MALA(1e-12), posterior, num_warmup=1)):
+    for chains in (warmed(HMC(1e-6), posterior, num_warmup=0), warmed(MALA(1e-12), posterior, num_warmup=1)):
         np.testing.assert_allclose(chains.states.position[0], np.zeros((4, 3)), atol=1e-4)
+
+
+def test_warm_up_looks_at_the_metric_again_and_again_within_a_third_of_the_budget(monkeypatch):
+    looks = []
+
+    def seen(given, states, past):
+        looks.append((int(given[2]), np.asarray(states.position[0]), np.asarray(past[0])))
+        return remeasure(given, states, past)
+
+    monkeypatch.setattr("llc.estimators.warm_up.remeasure", seen)
+    posterior = make_posterior(3, 10.0)
+    chains = warmed(HMC(max_leapfrogs=16), posterior, num_warmup=300)
+    assert [count for count, *_ in looks[:8]] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert 10 < len(looks) < 30
+    assert max(count for count, *_ in looks) == min(16, -(-len(looks) // 2))
+    assert chains.warmup.loss_difference.shape[2] == 300
+    # what is remembered is where the chains were, the last one first
+    for i in range(2, 6):
+        past = looks[i][2]
+        np.testing.assert_array_equal(past[:, :2], np.stack([looks[i - 1][1], looks[i - 2][1]], axis=1))
+    # looks are paid for, and a warm-up that is not given ends with a third of the budget
+    looks.clear()
+    effort = Effort(4, None, 100, False)
+    chains = warm_up(posterior, HMC(max_leapfrogs=16), 7, effort, 1)
+    taken = chains.warmup.gradient_evaluations.sum(axis=2)[0]
+    third = 100 * HMC(max_leapfrogs=16).evaluations_per_step(posterior) / 3
+    assert len(looks) * metric_evaluations(posterior) < taken.min()
+    assert third <= taken.mean() < third + 2 * metric_evaluations(posterior)
 
 
 def test_the_first_step_of_hmc_fits_where_chains_begin():
@@ -87,14 +112,17 @@ def test_the_first_step_of_hmc_fits_where_chains_begin():
     product = lambda layers, x: functools.reduce(lambda x, layer: x @ layer.T, layers, x)
     problem = llc.Problem.supervised(product, llc.Gaussian(), inputs, jnp.zeros((5000, 4)))
     posterior = llc.LocalPosterior(problem, [jnp.zeros((4, 4))] * 4, localization=1.0)
-    assert calibration.curvature_at(posterior, jnp.zeros(posterior.dimension)) == pytest.approx(1.0)
-    highest = highest_start(posterior, 1)
-    starts = dispersed_starts(posterior, jax.random.split(jax.random.key(7), 4), jnp.asarray(highest))
-    first = [calibration.first_step(calibration.curvature_at(posterior, v)) for v in starts]
-    assert max(first) < 0.1
-    steps = np.exp(warmed(HMC(0.5), posterior, num_warmup=1).states.log_step_size[0])
-    assert (steps <= np.exp(0.1) * np.asarray(first) * (1 + 1e-5)).all()  # after one adaptation, by a tenth at most
-    settings = {"localization": 1.0, "num_warmup": 30, "num_draws": 100, "rng_key": 1, "progress": False}
+    assert calibration.curvature_at_center(posterior) == pytest.approx(1.0)
+    starts = dispersed_starts(posterior, jax.random.split(jax.random.key(7), (1, 4)))[0]
+    states = warmed(HMC(0.5), posterior, num_warmup=1).states
+    for i, start in enumerate(starts):
+        metric = jax.tree.map(lambda leaf, i=i: leaf[0, i], states.metric)
+        curvature = largest_curvature(posterior, start[None], jax.random.key(0), metric)[0]
+        # without a metric the step would be much smaller
+        assert 1 < 100 * curvature < largest_curvature(posterior, start[None], jax.random.key(0))[0]
+        largest = 0.5 / np.sqrt(curvature) * 1.05  # seen through other examples
+        assert np.exp(states.log_step_size[0, i]) <= np.exp(0.1) * largest  # after one adaptation, by a tenth at most
+    settings = {"localization": 1.0, "num_warmup": 100, "num_draws": 100, "rng_key": 1, "progress": False}
     result = llc.estimate(problem, [jnp.zeros((4, 4))] * 4, kernel=HMC(0.5), **settings)
     assert (result.draws.sample_stats.accept_prob.mean("draw") > 0.3).all()
     assert result.rhat < 1.1
