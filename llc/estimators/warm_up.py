@@ -115,7 +115,8 @@ def _warm_up_trajectories(
             rounds += 1
             num_past = jnp.asarray(min(_PAST, math.ceil(rounds / 2)))
             with accounted_for(kernel, posterior, num_chains):
-                states, past = remeasure((kernel, posterior, num_past), chains.states, past)
+                states = chains.states._replace(metric=None)  # so that one program serves the first of them, too
+                states, past = remeasure((kernel, posterior, num_past), states, past)
             # a look should not cost more than what follows
             size = max(_ROUND, done // 6, int(metric_evaluations(posterior) / kernel.evaluations_per_step(posterior)))
             size = min(num_warmup - done, size)

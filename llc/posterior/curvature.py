@@ -18,7 +18,7 @@ _FEWEST_EXAMPLES = 32
 _MAX_WORK = 1e10  # flops of a product, for which a large network is seen through fewer examples
 _NUM_PRODUCTS = 16
 _NUM_PROBES = 64
-_METRIC_PROBES = 16
+_METRIC_PROBES, _METRIC_EXAMPLES = 16, 2048
 _LARGEST_BASIS = 1024
 
 
@@ -63,7 +63,8 @@ def measured_metric(
     as in Shampoo (Gupta et al. 2018); K_i = √(Σ_j (BᵀHB)²_ij), by vectors x of random signs as in Hutchinson (1990), 16
     for each. What float32 cannot see beside the largest is looked at again with all stiff directions shrunk by
     M^{−1/2}. Up to 16 parameters the unit vectors take the place of signs, and of a single vector M is I + nβ |H|.
-    Sides longer than 1024, and those that so few vectors do not span, keep the unit vectors.
+    Sides longer than 1024, and those that so few vectors do not span, keep the unit vectors. At most 2048 examples are
+    looked at.
     """
     probe_key, example_key = jax.random.split(rng_key)
     metric, d = unit_metric(posterior), posterior.dimension
@@ -109,7 +110,8 @@ def measured_metric(
 
 def metric_evaluations(posterior: LocalPosterior) -> int:
     """Gradients of one example that a metric, and the largest curvature under it, cost: a product is two of them."""
-    return 2 * (3 * _METRIC_PROBES + _NUM_PRODUCTS) * examples_seen(posterior)
+    seen = examples_seen(posterior)
+    return 2 * (3 * _METRIC_PROBES * min(seen, _METRIC_EXAMPLES) + _NUM_PRODUCTS * seen)
 
 
 @eqx.filter_jit
@@ -158,10 +160,10 @@ def examples_seen(posterior: LocalPosterior) -> int:
 
 
 def _hessian_product(
-    posterior: LocalPosterior, v: Float[Array, "d"], rng_key: Array
+    posterior: LocalPosterior, v: Float[Array, "d"], rng_key: Array, most: int = _MAX_EXAMPLES
 ) -> Callable[[Float[Array, "d"]], Float[Array, "d"]]:
-    """x ↦ ∇²L(v) x, over at most 4096 of the examples."""
-    loss, count = posterior.loss_difference, examples_seen(posterior)
+    """x ↦ ∇²L(v) x, over at most so many of the examples."""
+    loss, count = posterior.loss_difference, min(most, examples_seen(posterior))
     if posterior.n > count:
         indices = jax.random.randint(rng_key, (count,), 0, posterior.n)
         loss = lambda v: posterior.batch_loss_difference(v, indices)

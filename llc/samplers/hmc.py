@@ -47,7 +47,7 @@ class HMCState(NamedTuple):
     accept_prob: Float[Array, ""]
     log_step_size: Float[Array, ""]
     log_length: Float[Array, ""]
-    metric: Metric
+    metric: Metric | None  # None where another is about to be measured
     unpaid: Float[Array, ""]  # gradients that the metric took, counted with the next trajectory
     steps: Int[Array, ""]
     warmup_left: Int[Array, ""]
@@ -128,6 +128,7 @@ class HMC(Kernel):
         """One trajectory, taken or not."""
         del model_kwargs
         (posterior,) = model_args
+        assert state.metric is not None
         rng_key, batch_key, momentum_key, jitter_key, accept_key = jax.random.split(state.rng_key, 5)
         v, field = state.position, self._field(posterior, batch_key)
         momentum = jax.random.normal(momentum_key, v.shape, v.dtype)
