@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.linalg import hadamard
 
+from llc.posterior.curvature import metric_evaluations
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import Problem
 from llc.samplers import HMC
@@ -148,12 +149,24 @@ def test_singular_losses(loss, nbeta, gamma):
     assert_means(virials / 2, 1, 0.02)
 
 
+def in_metric_of(place, kernel, posterior, state):
+    """A state in the metric of a place, at the step size and length that the kernel has."""
+    measured = kernel.with_metric(state, posterior, place[None], jnp.asarray(1))
+    return measured._replace(log_step_size=state.log_step_size, log_length=state.log_length)
+
+
 @eqx.filter_jit
-def moved(kernel, posterior, params, num_steps=5):
-    """Where exact draws are after some trajectories without warm-up, and how many of these were taken."""
+def moved(kernel, posterior, params, num_steps=5, place=None):
+    """Where exact draws are after some trajectories without warm-up, and how many of these were taken.
+
+    In the metric of a place, if one is given; it must be the same for all, for one that depends on where a draw begins
+    would not leave the posterior as it is.
+    """
 
     def chain(key, params):
         state = kernel.init(key, 0, params, (posterior,), {})
+        if place is not None:
+            state = in_metric_of(place, kernel, posterior, state)
         state, accept_prob = jax.lax.scan(
             lambda state, _: (new := kernel.sample(state, (posterior,), {}), new.accept_prob), state, length=num_steps
         )
@@ -164,17 +177,27 @@ def moved(kernel, posterior, params, num_steps=5):
     return jax.lax.map(lambda start: chain(*start), (keys, params), batch_size=2**12)
 
 
-def test_exact_draws_of_a_quadratic_stay_exact():
+@pytest.mark.parametrize(
+    ("step_size", "length", "place"), [(0.01, 0.05, None), (0.1, 0.22, jnp.zeros(D))], ids=["unit metric", "metric"]
+)
+def test_exact_draws_of_a_quadratic_stay_exact(step_size, length, place):
     """Whatever warm-up and mixing do."""
-    kernel = HMC(step_size=0.01, gradient="minibatch", trajectory_length=0.05)
+    kernel = HMC(step_size=step_size, gradient="minibatch", trajectory_length=length)
     params = np.random.default_rng(0).normal(size=(2**14, D)) / np.sqrt(GAMMA * (1 + SCALES))
-    positions, losses, accept_prob = moved(kernel, make_quadratic(10 * NOISE), jnp.asarray(params, jnp.float32))
+    positions, losses, accept_prob = moved(
+        kernel, make_quadratic(10 * NOISE), jnp.asarray(params, jnp.float32), place=place
+    )
     assert 0.45 < accept_prob.mean() < 0.55
     assert_means(products(positions * np.sqrt(1 + SCALES)), np.eye(D), 0.012, axes=1)
     assert_means(NBETA * losses / (0.5 * (SCALES / (1 + SCALES)).sum()), 1, 0.01, axes=1)
 
 
-def test_exact_draws_of_a_cross_stay_exact():
+@pytest.mark.parametrize(
+    ("step_size", "length", "place"),
+    [(0.01, 0.1, None), (0.05, 0.35, jnp.asarray([0.01, 0.005]))],
+    ids=["unit metric", "metric"],
+)
+def test_exact_draws_of_a_cross_stay_exact(step_size, length, place):
     """By forces of a batch, whose arms are wider or narrower than those of all data."""
     nbeta = 72382.0
     # w₂ is normal given w₁, whose law is on a grid that is finer towards 0
@@ -183,8 +206,9 @@ def test_exact_draws_of_a_cross_stay_exact():
     rng, square = np.random.default_rng(0), np.average(grid**2, weights=mass)
     first = np.interp(rng.uniform(size=2**16), np.cumsum(mass) / mass.sum(), grid)
     params = np.stack([first, rng.normal(size=2**16) / np.sqrt(1 + nbeta * first**2)], axis=1)
-    kernel = HMC(step_size=0.01, gradient="control_variate", trajectory_length=0.1)
-    positions, losses, accept_prob = moved(kernel, make_singular("cross", nbeta, 1.0), jnp.asarray(params, jnp.float32))
+    kernel = HMC(step_size=step_size, gradient="control_variate", trajectory_length=length)
+    posterior = make_singular("cross", nbeta, 1.0)
+    positions, losses, accept_prob = moved(kernel, posterior, jnp.asarray(params, jnp.float32), place=place)
     assert 0.6 < accept_prob.mean() < 0.9
     assert (np.abs(positions - params).mean(axis=0) > 0.05).all()
     assert_means(np.square(positions) / square, np.ones(2), 0.02, axes=1)
@@ -203,12 +227,13 @@ def test_forces_of_a_batch_are_unbiased_off_a_minimum(gradient):
         np.testing.assert_allclose(at(keys, 0 * v), np.tile(NBETA * posterior.center_gradient, (2**12, 1)), rtol=1e-5)
 
 
-def test_a_trajectory_of_a_batch_runs_backwards_and_keeps_volume():
+@pytest.mark.parametrize("root", [jnp.eye(2), jnp.asarray([[0.5, 0.2], [0.2, 1.5]])], ids=["unit metric", "metric"])
+def test_a_trajectory_of_a_batch_runs_backwards_and_keeps_volume(root):
     examples_key, phase_key = jax.random.split(jax.random.key(0))
     field = HMC(gradient="minibatch")._field(make_singular("cross", 144.76, 1.0), examples_key)
 
     def run(phase):
-        end = leapfrog(field, Phase(*phase, *field(phase[0])), jnp.asarray(0.02), 12)
+        end = leapfrog(field, Phase(*phase, *field(phase[0])), jnp.asarray(0.02), 12, lambda v: root @ v)
         return jnp.stack([end.position, end.momentum])
 
     begin, turn = jax.random.normal(phase_key, (2, 2)), jnp.array([[1.0], [-1.0]])
@@ -218,6 +243,27 @@ def test_a_trajectory_of_a_batch_runs_backwards_and_keeps_volume():
     jacobian = np.asarray(jacobian, np.float64).reshape(4, 4)
     assert np.abs(jacobian - np.eye(4)).max() > 1
     np.testing.assert_allclose(np.linalg.det(jacobian), 1, atol=1e-3)
+
+
+def test_a_metric_takes_the_condition_number_away():
+    """Steps of the size that the flattest mode allows, and a metric that is paid for with the next trajectory."""
+    kernel = HMC(gradient="full", max_leapfrogs=16)
+    state = kernel.init(jax.random.key(0), 10, None, (QUADRATIC,), {})
+    state = state._replace(steps=jnp.asarray(100), log_step_size=jnp.asarray(-20.0), log_length=jnp.asarray(-20.0))
+    place, one = jnp.zeros((1, D)), jnp.asarray(1)
+    measured = kernel.with_metric(state, QUADRATIC, place, one)
+    # as long as steps were small they grow by no more than thrice
+    np.testing.assert_allclose(measured.log_step_size, -20 + np.log(3), rtol=1e-5)
+    np.testing.assert_allclose(measured.log_length, np.log(0.5), rtol=1e-5)
+    assert measured.steps == 4
+    fresh = kernel.with_metric(state._replace(steps=jnp.asarray(0)), QUADRATIC, place, one)
+    # a quarter of 2 / √2, since 1 + nβ h̃ under M = I + nβ H is a bound
+    np.testing.assert_allclose(jnp.exp(fresh.log_step_size), 0.5 / np.sqrt(2), rtol=1e-3)
+    np.testing.assert_allclose(fresh.metric.inverse_root(jnp.ones(D)), 1 / np.sqrt(1 + SCALES), rtol=1e-3)
+    first = kernel.sample(fresh, (QUADRATIC,), {})
+    second = kernel.sample(first, (QUADRATIC,), {})
+    assert metric_evaluations(QUADRATIC) == 2 * (3 * 16 + 16) * N
+    assert first.gradient_evaluations > metric_evaluations(QUADRATIC) > 16 * N > second.gradient_evaluations
 
 
 def test_a_trajectory_to_infinity_is_not_taken():
