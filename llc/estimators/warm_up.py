@@ -31,6 +31,7 @@ _CURVATURE_WORK = 1e11  # flops of a look at the curvature, for which a large ne
 _ALWAYS = 2**31 - 1  # steps of adaptation, until it is ended
 _ROUND = 8  # trajectories between two looks at the metric, at first
 _PAST = 16  # places of a chain that are remembered for it
+_LAST_LOOK = 0.7  # of the warm-up, after which it is not looked at again
 _LEAST_SWAP_PROB = 0.2  # below it a ladder of temperatures has too few
 
 
@@ -98,7 +99,9 @@ def _warm_up_trajectories(
 ) -> Chains:
     """Of HMC, from dispersed starts, in rounds: before each, every chain has its metric measured where it has been.
 
-    Places of the first half of the rounds are forgotten. Unless its draws are given it ends with a third of the budget.
+    Places of the first half of the rounds are forgotten. A metric that follows its chain draws it upwards, so that the
+    last part of the warm-up, to forget that, has none measured. Unless its draws are given it ends with a third of the
+    budget.
     """
     given, num_chains = effort.num_warmup, effort.num_chains
     num_warmup = WARMUP[HMC] if given is None else given
@@ -112,11 +115,13 @@ def _warm_up_trajectories(
     shown = effort.progress and processes.leads(posterior.layout.mesh)
     with progress_bar("warm-up", num_warmup, shown) as report:
         while done < num_warmup and taken < affordable and not chains.interrupted:
-            rounds += 1
-            num_past = jnp.asarray(min(_PAST, math.ceil(rounds / 2)))
-            with accounted_for(kernel, posterior, num_chains):
-                states = chains.states._replace(metric=None)  # so that one program serves the first of them, too
-                states, past = remeasure((kernel, posterior, num_past), states, past)
+            states = chains.states
+            if max(done / num_warmup, taken / affordable) < _LAST_LOOK:
+                rounds += 1
+                num_past = jnp.asarray(min(_PAST, math.ceil(rounds / 2)))
+                with accounted_for(kernel, posterior, num_chains):
+                    # without the old metrics, so that one program serves the first of them, too
+                    states, past = remeasure((kernel, posterior, num_past), states._replace(metric=None), past)
             # a look should not cost more than what follows
             size = max(_ROUND, done // 6, int(metric_evaluations(posterior) / kernel.evaluations_per_step(posterior)))
             size = min(num_warmup - done, size)

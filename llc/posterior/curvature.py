@@ -62,14 +62,16 @@ def measured_metric(
     B of a weight matrix W are the eigenvectors of Σ (Hx)_W (Hx)_Wᵀ, its rows', and of Σ (Hx)_Wᵀ (Hx)_W, its columns',
     as in Shampoo (Gupta et al. 2018); K_i = √(Σ_j (BᵀHB)²_ij), by vectors x of random signs as in Hutchinson (1990), 16
     for each. What float32 cannot see beside the largest is looked at again with all stiff directions shrunk by
-    M^{−1/2}. Up to 16 parameters the unit vectors take the place of signs, and of a single vector M is I + nβ |H|.
-    Sides longer than 1024, and those that so few vectors do not span, keep the unit vectors. At most 2048 examples are
-    looked at.
+    M^{−1/2}. Sides longer than 1024, and those that so few vectors do not span, keep the unit vectors. Up to 64
+    parameters are one vector, the unit vectors take the place of signs, and at one position M is I + nβ |H|. At most
+    2048 examples are looked at.
     """
     probe_key, example_key = jax.random.split(rng_key)
     metric, d = unit_metric(posterior), posterior.dimension
-    exact = d <= _METRIC_PROBES
+    exact = d <= _NUM_PROBES
     count = d if exact else _METRIC_PROBES
+    if exact and posterior.layout.vector_parts == 1:
+        metric = Metric(metric.scales, ((None, None),), ((1, d),))
 
     def total(part: int, scales: Float[Array, "d"], of_product: Callable[[Array], Any], zero: Any) -> Any:
         """Σ over so many vectors x of what is wanted of H B S x."""
@@ -110,8 +112,9 @@ def measured_metric(
 
 def metric_evaluations(posterior: LocalPosterior) -> int:
     """Gradients of one example that a metric, and the largest curvature under it, cost: a product is two of them."""
-    seen = examples_seen(posterior)
-    return 2 * (3 * _METRIC_PROBES * min(seen, _METRIC_EXAMPLES) + _NUM_PRODUCTS * seen)
+    seen, d = examples_seen(posterior), posterior.dimension
+    probes = d if d <= _NUM_PROBES else _METRIC_PROBES
+    return 2 * (3 * probes * min(seen, _METRIC_EXAMPLES) + _NUM_PRODUCTS * seen)
 
 
 @eqx.filter_jit
