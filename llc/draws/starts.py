@@ -35,10 +35,8 @@ def dispersed_starts(posterior: LocalPosterior, keys: Array) -> Float[Array, "*c
         def again(i: Int[Array, ""], v: Float[Array, "d"]) -> Float[Array, "d"]:
             metric_key, noise_key = jax.random.split(jax.random.fold_in(key, i))
             metric = measured_metric(posterior, v[None], 1, metric_key)
-            v = metric.inverse_root(jax.random.normal(noise_key, v.shape, v.dtype))
-            return jax.lax.while_loop(too_high, lambda carry: (_SHRINK * carry[0], carry[1] + 1), (v, jnp.asarray(0)))[
-                0
-            ]
+            begin = metric.inverse_root(jax.random.normal(noise_key, v.shape, v.dtype)), jnp.asarray(0)
+            return jax.lax.while_loop(too_high, lambda carry: (_SHRINK * carry[0], carry[1] + 1), begin)[0]
 
         return jax.lax.fori_loop(0, _LOOKS, again, jnp.zeros(posterior.dimension))
 

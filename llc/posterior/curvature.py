@@ -79,9 +79,8 @@ def measured_metric(
         def add(i: Int[Array, ""], sums: Any) -> Any:
             key = jax.random.fold_in(jax.random.fold_in(probe_key, part), i)
             x = jax.nn.one_hot(i, d) if exact else jax.random.rademacher(key, (d,), float)
-            product = _hessian_product(posterior, positions[i % num_positions], example_key)(
-                metric.from_basis(scales * x)
-            )
+            hessian = _hessian_product(posterior, positions[i % num_positions], example_key, _METRIC_EXAMPLES)
+            product = hessian(metric.from_basis(scales * x))
             return jax.tree.map(jnp.add, sums, of_product(jnp.where(jnp.isfinite(product), product, 0.0)))
 
         return jax.lax.fori_loop(0, count, add, zero)
