@@ -22,6 +22,7 @@ from llc.posterior.devices import to_host
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel
 
+_STARTS = 2**31 - 1  # folded into the key, where no chain is numbered
 _SECONDS_PER_CALL = 0.5  # between two looks at the keyboard and the progress bar
 
 
@@ -130,10 +131,12 @@ def start_chains(
         OutOfMemory: they do not fit into the device's memory; before anything is compiled.
     """
     posterior.layout.check_chains(num_chains)
-    refuse_what_does_not_fit(kernel, posterior, num_chains)
+    refuse_what_does_not_fit(kernel, posterior, num_chains, measured=dispersed)
     keys = jax.random.split(as_key(rng_key), (np.size(kernel.step_size), num_chains))
     with accounted_for(kernel, posterior, num_chains):
-        starts = dispersed_starts(posterior, keys) if dispersed else None
+        # a key of their own, none of those that the kernels go on with
+        start_keys = jax.random.split(jax.random.fold_in(as_key(rng_key), _STARTS), keys.shape)
+        starts = dispersed_starts(posterior, start_keys) if dispersed else None
         return Chains(kernel, posterior, begin(kernel, posterior, keys, starts, num_warmup))
 
 

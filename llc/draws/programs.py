@@ -1,4 +1,4 @@
-"""The compiled programs of sampling, which serve every checkpoint of the same shapes: chains begin, and proceed."""
+"""The compiled programs of sampling, which serve every checkpoint of the same shapes: begin, measure, proceed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.hmc import HMC, HMCState
 from llc.samplers.kernel import Kernel, with_step_size
 
+PAST = 16  # places of a chain that are remembered for its metric
 CAPACITY = 128  # draws that one compiled call can hold
 _CAPACITY_ELEMENTS = 2**26  # and the weights among them
 _LARGE = 100_000  # coordinates, from which chains gain nothing side by side
@@ -70,6 +71,12 @@ def proceed(
         return jax.lax.fori_loop(0, plan.size, body, (state, buffer))
 
     return posterior.layout.constrain_chains(_over_ladder(one, kernel, posterior)(states))
+
+
+def no_past(states: Any) -> Float[Array, "ladder chain past d"]:
+    """Room for the places where chains will have been."""
+    *chains, dimension = states.position.shape
+    return jnp.zeros((*chains, PAST, dimension), states.position.dtype)
 
 
 @eqx.filter_jit(donate="all-except-first")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,16 +13,25 @@ import numpy as np
 from llc.draws import processes
 from llc.draws.keys import as_key
 from llc.draws.memory import Memory, OutOfMemory, free_memory, in_units, is_out_of_memory, peak_bytes, size_of
-from llc.draws.programs import Plan, begin, capacity_of, proceed
+from llc.draws.programs import Plan, begin, capacity_of, no_past, proceed, remeasure
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.work import intermediates
+from llc.samplers.hmc import HMC
 from llc.samplers.kernel import Kernel
 
 _GENEROUS = 100  # times the parameters and intermediates of all chains, that no kernel needs
 _begin_traced, _proceed_traced = eqx.filter_make_jaxpr(begin), eqx.filter_make_jaxpr(proceed)
+_remeasure_traced = eqx.filter_make_jaxpr(remeasure)
 
 
-def memory(kernel: Kernel, posterior: LocalPosterior, *, num_chains: int = 4, keep_weights: bool = False) -> Memory:
+def memory(
+    kernel: Kernel,
+    posterior: LocalPosterior,
+    *,
+    num_chains: int = 4,
+    keep_weights: bool = False,
+    measured: bool = False,
+) -> Memory:
     """What sampling will hold in memory at its peak, by part; nothing is compiled or computed.
 
     Programs are read as JAX traced them, which is right to a factor of two: the compiler may run side by side what they
@@ -38,27 +48,36 @@ def memory(kernel: Kernel, posterior: LocalPosterior, *, num_chains: int = 4, ke
         posterior: where to sample.
         num_chains: chains, for each step size.
         keep_weights: whether draws keep their weights.
+        measured: of HMC, whether chains have metrics measured where they have been, as those of `llc.estimate` have.
     """
     keys = jax.random.split(as_key(0), (np.size(kernel.step_size), num_chains))
     start, states, _ = _begin_traced(kernel, posterior, keys, None, 0)
+    past, before = None, peak_bytes(start.jaxpr)
+    if measured and isinstance(kernel, HMC):
+        given, past = (kernel, posterior, jnp.asarray(1)), jax.eval_shape(no_past, states)
+        look, (states, past), _ = _remeasure_traced(given, states._replace(metric=None), past)
+        first = len(jax.tree.leaves(eqx.filter(given, eqx.is_array)))
+        before = max(before, peak_bytes(look.jaxpr, frozenset(range(first, len(look.jaxpr.invars)))))
     capacity = capacity_of(states, posterior, keep_weights)
     plan = Plan(*map(jnp.asarray, (1, 0, 1, 1)))
     step, made, _ = _proceed_traced((kernel, posterior, plan), states, capacity, keep_weights)
     first = len(jax.tree.leaves(eqx.filter((kernel, posterior, plan), eqx.is_array)))
     own = frozenset(range(first, first + len(jax.tree.leaves(states))))
-    chains, problem = size_of(states), posterior.problem
-    draws, data = size_of(made) - chains, size_of((problem.data, problem.test_data, posterior.center_losses))
+    chains, problem = size_of((states, past)), posterior.problem
+    draws, data = size_of(made) - size_of(states), size_of((problem.data, problem.test_data, posterior.center_losses))
     return Memory(
         parameters=size_of((kernel, posterior)) - data,
         data=data,
         chains=chains,
-        steps=max(peak_bytes(start.jaxpr), peak_bytes(step.jaxpr, own) - draws) - chains,
+        steps=max(before, peak_bytes(step.jaxpr, own) - draws + size_of(past)) - chains,
         draws=draws,
         available=free_memory(_devices_of(posterior)),
     )
 
 
-def refuse_what_does_not_fit(kernel: Kernel, posterior: LocalPosterior, num_chains: int) -> None:
+def refuse_what_does_not_fit(
+    kernel: Kernel, posterior: LocalPosterior, num_chains: int, measured: bool = False
+) -> None:
     """Refuse chains for which there is no room.
 
     Raises:
@@ -69,9 +88,10 @@ def refuse_what_does_not_fit(kernel: Kernel, posterior: LocalPosterior, num_chai
     most = 4 * _GENEROUS * num_chains * np.size(kernel.step_size) * (posterior.dimension + examples)
     if processes.agreed(mesh, int(free is None or most < free)):
         return  # the estimate takes a second
-    estimate = memory(kernel, posterior, num_chains=num_chains)
+    needs = partial(memory, kernel, measured=measured)
+    estimate = needs(posterior, num_chains=num_chains)
     if not processes.agreed(mesh, int(estimate.fits)):
-        msg = f"{_account(kernel, num_chains, estimate)} {_what_fits(kernel, posterior, num_chains)}"
+        msg = f"{_account(kernel, num_chains, estimate)} {_what_fits(needs, posterior, num_chains)}"
         raise OutOfMemory(msg)
 
 
@@ -91,11 +111,11 @@ def _account(kernel: Kernel, num_chains: int, estimate: Memory) -> str:
     )
 
 
-def _what_fits(kernel: Kernel, posterior: LocalPosterior, num_chains: int) -> str:
+def _what_fits(needs: Callable[..., Memory], posterior: LocalPosterior, num_chains: int) -> str:
     """The smallest change with which sampling fits."""
     layout = posterior.layout
     fewest, smallest = layout.num_chain_devices, layout.num_data_devices
-    fits = lambda posterior, chains: memory(kernel, posterior, num_chains=chains).fits
+    fits = lambda posterior, chains: needs(posterior, num_chains=chains).fits
     chains = _largest(lambda k: fits(posterior, k * fewest), num_chains // fewest - 1) * fewest
     if chains:
         return f"num_chains={chains} would fit."
@@ -103,7 +123,7 @@ def _what_fits(kernel: Kernel, posterior: LocalPosterior, num_chains: int) -> st
     batch = _largest(with_batch, posterior.batch_size // smallest - 1) * smallest
     if batch:
         return f"num_chains={fewest} with batch_size={batch} would fit."
-    alone = memory(kernel, posterior, num_chains=fewest)
+    alone = needs(posterior, num_chains=fewest)
     if alone.available is not None and alone.needed <= alone.available + alone.data:
         return f"num_chains={fewest} would fit with the data off the device (np.memmap)."
     return (

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from llc.posterior.curvature import measured_metric
+from llc.posterior.curvature import measured_metric, metric_evaluations
 from llc.posterior.local_posterior import LocalPosterior
 
 _SHRINK = 0.8
@@ -42,3 +42,8 @@ def dispersed_starts(posterior: LocalPosterior, keys: Array) -> Float[Array, "*c
 
     flat = keys.reshape(-1)
     return jax.lax.map(one, flat).reshape(*keys.shape, posterior.dimension)
+
+
+def starts_evaluations(posterior: LocalPosterior) -> int:
+    """Gradients of one example that a start costs, its looks at the metric, beside a few losses."""
+    return _LOOKS * metric_evaluations(posterior)

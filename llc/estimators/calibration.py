@@ -71,7 +71,7 @@ def choose_kernel(
 def choose_batch_size(kernel: Kernel, posterior: LocalPosterior) -> int:
     """Examples a minibatch: 128; HMC's force looks at all of few data, and at a twelfth of many.
 
-    A trajectory of six forces then costs little more than the loss on all data that it is tested by.
+    Six forces of a trajectory then cost half a gradient on all data, and the loss that it is tested by a third.
     """
     size, n = DEFAULT_BATCH_SIZE, posterior.n
     if isinstance(kernel, HMC):

@@ -68,7 +68,8 @@ def estimate(
         nbeta: nβ, n / log n unless given.
         localization: γ, or `llc.Relative(radius)`.
         mask: what may move: patterns of paths such as "layers/0/*", or a tree of booleans like `params`.
-        batch_size: examples a minibatch; at most 128 unless given, a twelfth of the data for the forces of HMC.
+        batch_size: examples a minibatch; at most 128 unless given. For the forces of HMC all of 4096, else a twelfth
+            of the data, and 1024 at least.
         num_chains: chains, for each step size of a ladder.
         num_warmup: warm-up of each chain, in draws (in steps where the step size is chosen).
         num_draws: draws of each chain; a draw is `thinning` steps.

@@ -12,11 +12,12 @@ from jaxtyping import Array, Float
 from llc.draws import processes
 from llc.draws.draw import Chains, advance, start_chains
 from llc.draws.keys import as_key
-from llc.draws.programs import remeasure
+from llc.draws.programs import PAST, no_past, remeasure
 from llc.draws.progress import progress_bar
 from llc.draws.room import accounted_for
+from llc.draws.starts import starts_evaluations
 from llc.estimators.calibration import CAUTION, WARMUP
-from llc.posterior.curvature import largest_curvature, metric_evaluations, products_work
+from llc.posterior.curvature import largest_curvature, products_work
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers import HMC, ReplicaExchange
 from llc.samplers.kernel import Kernel, with_step_size
@@ -30,7 +31,6 @@ _CURVATURE_POINTS = 12
 _CURVATURE_WORK = 1e11  # flops of a look at the curvature, for which a large network is looked at at fewer points
 _ALWAYS = 2**31 - 1  # steps of adaptation, until it is ended
 _ROUND = 8  # trajectories between two looks at the metric, at first
-_PAST = 16  # places of a chain that are remembered for it
 _LAST_LOOK = 0.7  # of the warm-up, after which it is not looked at again
 _LEAST_SWAP_PROB = 0.2  # below it a ladder of temperatures has too few
 
@@ -101,32 +101,32 @@ def _warm_up_trajectories(
 
     Places of the first half of the rounds are forgotten. A metric that follows its chain draws it upwards, so that the
     last part of the warm-up, to forget that, has none measured. Unless its draws are given it ends with a third of the
-    budget.
+    budget; where that does not pay for starts or looks there are none. Of no draws it is one look, from w*.
     """
-    given, num_chains = effort.num_warmup, effort.num_chains
-    num_warmup = WARMUP[HMC] if given is None else given
-    if num_warmup == 0:
-        return start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=0)
-    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=_ALWAYS, dispersed=True)
-    states = chains.states
-    past = jnp.zeros((*states.position.shape[:2], _PAST, posterior.dimension), states.position.dtype)
-    affordable = effort.max_steps * kernel.evaluations_per_step(posterior) / 3 if given is None else math.inf
-    rounds, done, taken = 0, 0, 0.0
+    num_chains, num_warmup = effort.num_chains, WARMUP[HMC] if effort.num_warmup is None else effort.num_warmup
+    longest, look = kernel.evaluations_per_step(posterior) * thinning, kernel.evaluations_per_look(posterior)
+    affordable = math.inf if effort.num_warmup is not None else effort.max_steps * longest / (3 * thinning)
+    dispersed = num_warmup > 0 and starts_evaluations(posterior) + look + longest <= affordable
+    chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=_ALWAYS, dispersed=dispersed)
+    rounds, done, taken = 0, 0, starts_evaluations(posterior) if dispersed else 0
+    states = chains.states._replace(unpaid=chains.states.unpaid + taken)
+    past = no_past(states)
     shown = effort.progress and processes.leads(posterior.layout.mesh)
     with progress_bar("warm-up", num_warmup, shown) as report:
-        while done < num_warmup and taken < affordable and not chains.interrupted:
-            states = chains.states
-            if max(done / num_warmup, taken / affordable) < _LAST_LOOK:
-                rounds += 1
-                num_past = jnp.asarray(min(_PAST, math.ceil(rounds / 2)))
+        while not chains.interrupted:
+            early = max(done / max(num_warmup, 1), taken / affordable) < _LAST_LOOK
+            if early and taken + look + longest <= affordable:
+                rounds, taken = rounds + 1, taken + look
+                num_past = jnp.asarray(min(PAST, math.ceil(rounds / 2)))
                 with accounted_for(kernel, posterior, num_chains):
                     # without the old metrics, so that one program serves the first of them, too
                     states, past = remeasure((kernel, posterior, num_past), states._replace(metric=None), past)
-            # a look should not cost more than what follows
-            size = max(_ROUND, done // 6, int(metric_evaluations(posterior) / kernel.evaluations_per_step(posterior)))
-            size = min(num_warmup - done, size)
-            chains = advance(chains._replace(states=states), size, thinning=thinning, warmup=True)
-            done += size
+            size = int(min(num_warmup - done, max(_ROUND, done // 6), (affordable - taken) / longest))
+            chains = chains._replace(states=states)
+            if size < 1:
+                break
+            chains = advance(chains, size, thinning=thinning, warmup=True)
+            states, done = chains.states, done + size
             report(size)
             if chains.warmup is not None:
                 taken = float(chains.warmup.gradient_evaluations.mean(axis=(0, 1)).sum()) * thinning
@@ -138,7 +138,8 @@ def steps_left(kernel: Kernel, chains: Chains, effort: Effort, thinning: int) ->
     assert chains.warmup is not None
     taken = np.mean(chains.warmup.gradient_evaluations, axis=(0, 1))
     paid = effort.max_steps * kernel.evaluations_per_step(chains.posterior) - taken.sum() * thinning
-    return effort._replace(max_steps=max(0, int(paid / taken[len(taken) // 2 :].mean())))
+    usual = np.median(taken[len(taken) // 2 :])  # without a look at the curvature
+    return effort._replace(max_steps=max(0, int(paid / usual)))
 
 
 def _swapping(chains: Chains) -> bool:

@@ -1,11 +1,14 @@
 """Curvature of the loss in whitened coordinates: the largest limits a step, step_size · (1 + nβ h̃) < 4."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.fft
 from jaxtyping import Array, Float, Int
 from matfree import decomp
 
@@ -61,24 +64,27 @@ def measured_metric(
 
     B of a weight matrix W are the eigenvectors of Σ (Hx)_W (Hx)_Wᵀ, its rows', and of Σ (Hx)_Wᵀ (Hx)_W, its columns',
     as in Shampoo (Gupta et al. 2018); K_i = √(Σ_j (BᵀHB)²_ij), by vectors x of random signs as in Hutchinson (1990), 16
-    for each. What float32 cannot see beside the largest is looked at again with all stiff directions shrunk by
-    M^{−1/2}. Sides longer than 1024, and those that so few vectors do not span, keep the unit vectors. Up to 64
-    parameters are one vector, the unit vectors take the place of signs, and at one position M is I + nβ |H|. At most
-    2048 examples are looked at.
+    for each, that are looked at in turn at one position after the other. What float32 cannot see beside the largest is
+    looked at again with all stiff directions shrunk by M^{−1/2}. Sides longer than 1024, and those that so few vectors
+    do not span, keep the unit vectors. Up to 64 parameters are one vector, whole random orthogonal bases take the place
+    of signs, and at one position M is I + nβ |H|. At most 2048 examples are looked at.
     """
     probe_key, example_key = jax.random.split(rng_key)
     metric, d = unit_metric(posterior), posterior.dimension
-    exact = d <= _NUM_PROBES
-    count = d if exact else _METRIC_PROBES
-    if exact and posterior.layout.vector_parts == 1:
+    few, count = d <= _NUM_PROBES, _metric_probes(d)
+    if few and posterior.layout.vector_parts == 1:
         metric = Metric(metric.scales, ((None, None),), ((1, d),))
 
     def total(part: int, scales: Float[Array, "d"], of_product: Callable[[Array], Any], zero: Any) -> Any:
         """Σ over so many vectors x of what is wanted of H B S x."""
+        key = jax.random.fold_in(probe_key, part)
+        bases = _random_bases(key, d, count // d) if few else None
 
         def add(i: Int[Array, ""], sums: Any) -> Any:
-            key = jax.random.fold_in(jax.random.fold_in(probe_key, part), i)
-            x = jax.nn.one_hot(i, d) if exact else jax.random.rademacher(key, (d,), float)
+            if bases is None:
+                x = jax.random.rademacher(jax.random.fold_in(key, i), (d,), float)
+            else:
+                x = math.sqrt(d) * bases[i]
             hessian = _hessian_product(posterior, positions[i % num_positions], example_key, _METRIC_EXAMPLES)
             product = hessian(metric.from_basis(scales * x))
             return jax.tree.map(jnp.add, sums, of_product(jnp.where(jnp.isfinite(product), product, 0.0)))
@@ -87,7 +93,7 @@ def measured_metric(
 
     def row_norms(part: int, scales: Float[Array, "d"]) -> Float[Array, "d"]:
         squares = total(part, scales, lambda product: jnp.square(metric.to_basis(product)), jnp.zeros(d))
-        return jnp.sqrt(squares if exact else squares / count)
+        return jnp.sqrt(squares / count)
 
     if posterior.layout.vector_parts == 1:
         found = [
@@ -110,10 +116,14 @@ def measured_metric(
 
 
 def metric_evaluations(posterior: LocalPosterior) -> int:
-    """Gradients of one example that a metric, and the largest curvature under it, cost: a product is two of them."""
-    seen, d = examples_seen(posterior), posterior.dimension
-    probes = d if d <= _NUM_PROBES else _METRIC_PROBES
-    return 2 * (3 * probes * min(seen, _METRIC_EXAMPLES) + _NUM_PRODUCTS * seen)
+    """Gradients of one example that a metric costs: a product with the Hessian is two of them."""
+    passes = 3 if posterior.layout.vector_parts == 1 else 2
+    return 2 * passes * _metric_probes(posterior.dimension) * min(examples_seen(posterior), _METRIC_EXAMPLES)
+
+
+def curvature_evaluations(posterior: LocalPosterior) -> int:
+    """And that the largest curvature at one point does."""
+    return 2 * min(_NUM_PRODUCTS, posterior.dimension) * examples_seen(posterior)
 
 
 @eqx.filter_jit
@@ -159,6 +169,25 @@ def examples_seen(posterior: LocalPosterior) -> int:
     """Examples of a Hessian product: at most 4096, fewer where a product would take more than 1e10 flops."""
     affordable = int(_MAX_WORK / (2 * gradient_work(posterior.problem, posterior.center)))
     return min(posterior.n, _MAX_EXAMPLES, max(_FEWEST_EXAMPLES, affordable))
+
+
+def _metric_probes(d: int) -> int:
+    """Vectors for each pass: of few parameters a whole number of bases."""
+    return -(-_METRIC_PROBES // d) * d if d <= _NUM_PROBES else _METRIC_PROBES
+
+
+def _random_bases(key: Array, d: int, count: int) -> Float[Array, "vectors d"]:
+    """Orthogonal bases, one after the other: cosines, whose columns are in random order and of random signs.
+
+    They are not drawn by a QR decomposition, which inside a mapped program can wait on the CPU for ever.
+    """
+    cosines = jnp.asarray(scipy.fft.dct(np.eye(d), norm="ortho", axis=0), float)
+
+    def basis(key: Array) -> Float[Array, "d d"]:
+        order_key, sign_key = jax.random.split(key)
+        return cosines[:, jax.random.permutation(order_key, d)] * jax.random.rademacher(sign_key, (d,), float)
+
+    return jax.vmap(basis)(jax.random.split(key, count)).reshape(count * d, d)
 
 
 def _hessian_product(

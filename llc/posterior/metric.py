@@ -54,9 +54,9 @@ class Metric(eqx.Module):
 
 def unit_metric(posterior: LocalPosterior) -> Metric:
     """M = 1; of a leaf with several axes the last are the columns, and what is free of a masked one is a row."""
-    if posterior.free is None:
-        leaves = [leaf.shape for leaf in jax.tree.leaves(posterior.center)]
-        shapes = tuple((math.prod(shape[:-1]), math.prod(shape[-1:])) for shape in leaves)
-    else:
-        shapes = tuple((1, size) for size in posterior.sizes)
+    leaves = [leaf.shape for leaf in jax.tree.leaves(posterior.center)]
+    whole = [(math.prod(shape[:-1]), math.prod(shape[-1:])) for shape in leaves]
+    shapes = tuple(
+        shape if math.prod(shape) == size else (1, size) for shape, size in zip(whole, posterior.sizes, strict=True)
+    )
     return Metric(jnp.ones(posterior.dimension), ((None, None),) * len(shapes), shapes)

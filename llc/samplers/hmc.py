@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from llc.posterior.curvature import largest_curvature, measured_metric, metric_evaluations
+from llc.posterior.curvature import curvature_evaluations, largest_curvature, measured_metric, metric_evaluations
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.metric import Metric, unit_metric
 from llc.samplers.hamiltonian import Phase, acceptance, adapted, check_target, energy, leapfrog
@@ -48,7 +48,7 @@ class HMCState(NamedTuple):
     log_step_size: Float[Array, ""]
     log_length: Float[Array, ""]
     metric: Metric | None  # None where another is about to be measured
-    unpaid: Float[Array, ""]  # gradients that the metric took, counted with the next trajectory
+    unpaid: Float[Array, ""]  # gradients that looks at the curvature took, counted with the next trajectory
     steps: Int[Array, ""]
     warmup_left: Int[Array, ""]
     rng_key: Array
@@ -110,16 +110,16 @@ class HMC(Kernel):
         self, state: HMCState, posterior: LocalPosterior, past: Float[Array, "past d"], num_past: Int[Array, ""]
     ) -> HMCState:
         """The chain in the metric of the first so many places where it has been, and its adaptation begun anew."""
-        rng_key, metric_key = jax.random.split(state.rng_key)
+        rng_key, metric_key, curvature_key = jax.random.split(state.rng_key, 3)
         metric = measured_metric(posterior, past, num_past, metric_key)
-        curvature = largest_curvature(posterior, state.position[None], metric_key, metric)[0]
+        curvature = largest_curvature(posterior, state.position[None], curvature_key, metric)[0]
         log_step_size = jnp.log(2 * _STABILITY / jnp.sqrt(curvature))
         grown = jnp.where(state.steps > 0, state.log_step_size + math.log(_GROWTH), log_step_size)
         return state._replace(
             log_step_size=jnp.minimum(log_step_size, grown),
             log_length=jnp.maximum(state.log_length, math.log(min(_SHORTEST, self.trajectory_length))),
             metric=metric,
-            unpaid=state.unpaid + metric_evaluations(posterior),
+            unpaid=state.unpaid + self.evaluations_per_look(posterior),
             steps=jnp.minimum(state.steps, _REMEMBERED),
             rng_key=rng_key,
         )
@@ -167,6 +167,10 @@ class HMC(Kernel):
     def evaluations_per_step(self, posterior: LocalPosterior) -> int:
         """Per-example gradients that the longest trajectory costs; what one did cost is recorded with its draw."""
         return int(self._evaluations(posterior, self.max_leapfrogs))
+
+    def evaluations_per_look(self, posterior: LocalPosterior) -> int:
+        """Per-example gradients that a metric costs, and the step size that suits it."""
+        return metric_evaluations(posterior) + curvature_evaluations(posterior)
 
     def _evaluations(self, posterior: LocalPosterior, num_leapfrogs: Any) -> Any:
         """The forces, a control's at w* too, and the test's loss, which costs a third of a gradient."""

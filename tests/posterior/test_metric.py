@@ -66,16 +66,24 @@ def test_of_matrices_whose_hessian_is_a_kronecker_product(stiffest):
     assert stiffest > 1e6 or spectrum.min() > 0.05
 
 
-def test_it_is_of_the_positions_that_count():
-    """H = 2 diag(v²) of ‖v‖⁴ / 6, summed: the root of the mean square over positions."""
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2]])
+@pytest.mark.parametrize("count", [2, 4])
+def test_it_is_of_the_positions_that_count(order, count):
+    """H = 2 diag(v²) of Σ w⁴ / 6: K² is the mean of its squares over positions, whatever their order."""
     problem = Problem(lambda w, x: jnp.sum(w**4) / 6 + 0 * x, jnp.zeros(10))
     posterior = LocalPosterior(problem, jnp.zeros(4), nbeta=1.0, localization=1.0)
-    points = jnp.diag(jnp.asarray([0.0, 1.0, 2.0, 3.0]))
-    for count in (1, 2, 4):
-        # the unit vectors, one after the other, see the first so many positions in turn
-        seen = [2 * float(points[i % count, i]) ** 2 for i in range(4)]
-        root = dense_root(measured_metric(posterior, points, jnp.asarray(count), KEY), 4)
-        np.testing.assert_allclose(np.diag(root), 1 / np.sqrt(1 + np.asarray(seen)), rtol=1e-4)
+    points = jnp.diag(jnp.asarray([0.5, 1.0, 2.0, 3.0]))[jnp.asarray(order)]
+    keys = jax.random.split(KEY, 500)
+    metrics = jax.vmap(lambda key: measured_metric(posterior, points, jnp.asarray(count), key))(keys)
+    inverse = jax.vmap(lambda metric: jax.vmap(metric.inverse_root)(jnp.eye(4)))(metrics)
+    squares = np.square(1 / np.square(np.diagonal(inverse, axis1=1, axis2=2)) - 1)
+    exact = np.square(2 * np.square(points[:count])).mean(axis=0)
+    ratios = squares[:, exact > 0] / exact[exact > 0]
+    errors = ratios.std(axis=0) / np.sqrt(len(ratios))
+    assert errors.max() < 0.04
+    # of a position seen through vectors of equal entries nothing is left but rounding
+    assert (np.abs(ratios.mean(axis=0) - 1) < 4 * errors + 1e-5).all()
+    np.testing.assert_allclose(squares[:, exact == 0], 0, atol=1e-8)
 
 
 def test_leaves_of_all_shapes_and_masks():
@@ -99,6 +107,31 @@ def test_leaves_of_all_shapes_and_masks():
     bases = measured_metric(LocalPosterior(problem, center, nbeta=8.0), jnp.zeros((1, 2114)), 1, KEY).bases
     names = [[basis is not None for basis in pair] for pair in bases]
     assert names == [[True, True], [False, True], [False, False], [False, True]]  # conv, long, scalar, vector
+
+
+def test_what_a_mask_leaves_whole_keeps_its_bases():
+    center = {"a": jnp.ones((12, 10)), "b": jnp.ones((3, 4)), "c": jnp.ones((5, 5))}
+    free = {"a": np.full((12, 10), True), "b": np.arange(12).reshape(3, 4) < 5, "c": np.full((5, 5), False)}
+    halves = [
+        jnp.asarray(orthogonal(i, size) * np.geomspace(1e-3, 1, size), jnp.float32) for i, size in ((1, 12), (2, 10))
+    ]
+    loss = lambda w, x: 5e4 * jnp.sum(jnp.square(halves[0].T @ (w["a"] - 1) @ halves[1])) + 0 * x
+    whole = LocalPosterior(
+        Problem(lambda w, x: loss({"a": w}, x), jnp.zeros(10)), center["a"], nbeta=1.0, localization=1.0
+    )
+    masked = LocalPosterior(Problem(loss, jnp.zeros(10)), center, nbeta=1.0, localization=1.0, mask=free)
+    expected, metric = (measured_metric(p, jnp.zeros((1, p.dimension)), 1, KEY) for p in (whole, masked))
+    assert metric.shapes == ((12, 10), (1, 5), (1, 0))
+    hessian = jax.hessian(whole.loss_difference)(jnp.zeros(120))
+
+    def condition(metric, d):
+        root = dense_root(metric, d)[:120, :120]
+        spectrum = np.linalg.eigvalsh(root @ (np.eye(120) + np.asarray(hessian, np.float64)) @ root)
+        return spectrum.max() / spectrum.min()
+
+    assert condition(expected, 120) < 100
+    assert condition(metric, 125) < 2 * condition(expected, 120)
+    assert condition(unit_metric(whole), 120) > 1e4
 
 
 def test_a_hessian_that_is_not_finite_counts_as_none():
