@@ -11,7 +11,7 @@ import llc
 from llc.draws import draw as module
 from llc.draws import room as room_module
 from llc.draws.memory import OutOfMemory, free_memory, is_out_of_memory
-from llc.draws.programs import CAPACITY
+from llc.draws.programs import CAPACITY, PAST
 
 SGLD = llc.samplers.SGLD(step_size=1e-5)
 GENERATOR = np.random.default_rng(0)
@@ -76,6 +76,18 @@ def test_a_further_chain_in_turn_costs_its_state_alone(kernel, vectors):
     assert four.needed - one.needed < 4.1 * state
     # of several the one whose turn it is lies apart
     assert compiled_bytes(kernel, posterior, 4) - compiled_bytes(kernel, posterior, 1) < 4.1 * state
+
+
+def test_metrics_and_the_places_they_are_of_are_counted():
+    posterior = posterior_of((64, 300, 300, 8))
+    kernel, d = llc.samplers.HMC(), posterior.dimension
+    plain, measured = (room_module.memory(kernel, posterior, num_chains=4, measured=m) for m in (False, True))
+    # of 300 × 8, too few columns tell of the rows
+    bases = (64**2 + 300**2) + 2 * 300**2 + 8**2
+    assert measured.chains - plain.chains == 4 * 4 * (PAST * d + bases)
+    assert measured.needed > plain.needed + measured.chains - plain.chains
+    # of other kernels there are none
+    assert room_module.memory(SGLD, posterior, measured=True).needed == room_module.memory(SGLD, posterior).needed
 
 
 def test_parts_of_a_small_posterior(wide):

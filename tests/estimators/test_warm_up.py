@@ -10,7 +10,7 @@ import pytest
 import llc
 from llc.draws.draw import _STARTS, advance, start_chains
 from llc.draws.programs import remeasure
-from llc.draws.starts import dispersed_starts
+from llc.draws.starts import dispersed_starts, starts_evaluations
 from llc.estimators import calibration
 from llc.estimators.warm_up import Effort, warm_up
 from llc.posterior.curvature import largest_curvature
@@ -105,6 +105,37 @@ def test_warm_up_looks_at_the_metric_again_and_again_within_a_third_of_the_budge
     third, look = 100 * kernel.evaluations_per_step(posterior) / 3, kernel.evaluations_per_look(posterior)
     assert len(looks) * look < taken.min()
     assert third - look < taken.mean() < third + look
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "dispersed", "looks"), [(3, False, False), (100, False, True), (600, True, True)]
+)
+def test_starts_and_looks_of_hmc_are_paid_for(max_steps, dispersed, looks):
+    """Of a budget too small for them there are none."""
+    posterior, kernel = make_posterior(3, 10.0), HMC(max_leapfrogs=16)
+    chains = warm_up(posterior, kernel, 7, Effort(4, None, max_steps, False), 1)
+    longest = kernel.evaluations_per_step(posterior)
+    starts, look = starts_evaluations(posterior), kernel.evaluations_per_look(posterior)
+    taken = chains.warmup.gradient_evaluations[0]
+    assert (taken.mean(axis=0).sum() <= max_steps * longest / 3 + longest).all()
+    least = starts * dispersed + look * looks
+    assert ((least < taken[:, 0]) & (taken[:, 0] <= least + longest)).all()
+    assert look > longest
+
+
+def test_a_warm_up_of_hmc_of_no_draws_fits_its_metric_and_step_to_the_center():
+    spectrum = np.geomspace(1, 1e4, 8)
+    problem = llc.Problem(lambda w, x: 0.5 * jnp.sum(jnp.asarray(spectrum, jnp.float32) * w**2) + 0 * x, jnp.zeros(10))
+    posterior = llc.LocalPosterior(problem, jnp.zeros(8), nbeta=1.0, localization=1.0)
+    chains = warmed(HMC(max_leapfrogs=16), posterior, num_warmup=0)
+    assert chains.warmup is None
+    assert np.abs(chains.states.position).max() < 0.01
+    # of the curvature under its metric, 1 here or a bound twice that
+    assert (np.exp(chains.states.log_step_size) > 0.3).all()
+    draws = advance(chains, 500).draws
+    assert (draws.accept_prob.mean(axis=2) > 0.6).all()
+    exact = 0.5 * (spectrum / (1 + spectrum)).sum()
+    assert_means(draws.loss_difference[0] / exact, np.ones(1), 0.05)
 
 
 def test_the_first_step_of_hmc_fits_where_chains_begin():
