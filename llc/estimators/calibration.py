@@ -30,10 +30,10 @@ _FEW_EXAMPLES = 4096
 _FORCE_EXAMPLES, _FORCES = 1024, 12
 _LEAPFROGS = 16  # of a trajectory at most: in a metric of its own a chain needs five or six
 _FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
+_FEWEST_EXCHANGES = 2000  # and steps of replica exchange, a third of them warm-up
 _AFFORDABLE_TRAJECTORIES = 1.2e13  # flops, for so many
 WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the others
 # Work is counted in flops, of which a processor core does some 2e10 a second.
-_AFFORDABLE = 1e12  # for replica exchange to be chosen
 _FLOPS_A_BYTE = 5.0  # that could be done while a byte is moved
 DEFAULT_BUDGET = 2e12  # for an estimate, unless a budget is given
 _FEWEST_STEPS = 200  # of a chain, whatever they cost: fewer tell nothing
@@ -56,25 +56,25 @@ def choose_kernel(
         seen = posterior.with_batch_size(choose_batch_size(kernel, posterior))
         return steps * num_chains * kernel.evaluations_per_step(seen) / posterior.n * gradient
 
-    steps = WARMUP[ReplicaExchange] + first_draws(exchange)
-    why = f"{steps} steps of replica exchange take {work(exchange, steps):.1e} flops"
-    if work(exchange, steps) <= _AFFORDABLE:
-        return exchange, f"ReplicaExchange: {why}, within {_AFFORDABLE:.0e}"
+    effort = work(exchange, _FEWEST_EXCHANGES)
+    why = f"{_FEWEST_EXCHANGES} steps of replica exchange take {effort:.1e} flops"
+    if effort <= DEFAULT_BUDGET:
+        return exchange, f"ReplicaExchange: {why}, within {DEFAULT_BUDGET:.0e}"
     kernel = HMC(max_leapfrogs=_LEAPFROGS)
     effort = work(kernel, _FEWEST_TRAJECTORIES)
-    why += f", over {_AFFORDABLE:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
+    why += f", over {DEFAULT_BUDGET:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
     if effort <= budget:
         return kernel, f"HMC: {why}, within {budget:.1e}"
     return SGLD(), f"SGLD: {why}, over {budget:.1e}"
 
 
 def choose_batch_size(kernel: Kernel, posterior: LocalPosterior) -> int:
-    """Examples a minibatch: 128; HMC's force looks at all of few data, and at a twelfth of many.
+    """Examples a minibatch: 128; the forces of trajectories look at all of few data, and at a twelfth of many.
 
     Six forces of a trajectory then cost half a gradient on all data, and the loss that it is tested by a third.
     """
     size, n = DEFAULT_BATCH_SIZE, posterior.n
-    if isinstance(kernel, HMC):
+    if isinstance(kernel, HMC | ReplicaExchange):
         size = n if n <= _FEW_EXAMPLES else max(_FORCE_EXAMPLES, n // _FORCES)
     return posterior.layout.fitting_batch(min(n, size))
 

@@ -48,6 +48,11 @@ def check_gradient(gradient: str) -> None:
         raise ValueError(msg)
 
 
+def on_all_data(posterior: LocalPosterior, gradient: str) -> bool:
+    """Whether these gradients are those of all the data."""
+    return gradient == "full" or posterior.batch_size == posterior.n
+
+
 def first_anchor(posterior: LocalPosterior, v: Float[Array, "d"], gradient: str) -> Anchor | None:
     """The anchor a chain starts with: at w*, where everything is cached, and due at once."""
     if gradient != "anchored":
@@ -72,7 +77,7 @@ def estimate_loss(
 
     A second key is that of the next minibatch, which is read meanwhile.
     """
-    if gradient == "full" or posterior.batch_size == posterior.n:
+    if on_all_data(posterior, gradient):
         return full_estimate(posterior, v), anchor
     batch = [jax.random.randint(key, (posterior.batch_size,), 0, posterior.n) for key in batch_keys]
     on_batch = jax.value_and_grad(posterior.batch_loss_difference)
@@ -90,6 +95,24 @@ def estimate_loss(
     excess = anchor_slope - anchor.estimate.gradient
     shift = anchor.estimate.loss_difference - there - jnp.vdot(v - anchor.position, excess)
     return LossEstimate(value + shift, slope - excess), anchor._replace(age=anchor.age + 1)
+
+
+def of_one_batch(
+    posterior: LocalPosterior, rng_key: Array, gradient: str
+) -> Callable[[Float[Array, "d"]], Float[Array, ""]]:
+    """v ↦ a surrogate of ΔL by one batch, drawn now and kept wherever it is looked at; on all data ΔL itself.
+
+    Not "anchored": the surrogate depends on v alone.
+    """
+    if on_all_data(posterior, gradient):
+        return posterior.loss_difference
+    indices = jax.random.randint(rng_key, (posterior.batch_size,), 0, posterior.n)
+    examples, center = posterior.batch(indices), jnp.zeros(posterior.dimension)
+    of_batch = lambda v: posterior.mean_difference(v, *examples)
+    if gradient == "minibatch":
+        return of_batch
+    excess = jax.grad(of_batch)(center) - posterior.center_gradient
+    return lambda v: of_batch(v) - jnp.vdot(excess, v)
 
 
 def refresh(posterior: LocalPosterior, anchor: Anchor, v: Float[Array, "d"]) -> Anchor:

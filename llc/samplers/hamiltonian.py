@@ -1,4 +1,12 @@
-"""What kernels on Hamiltonian trajectories share: the leapfrog, and how its step adapts."""
+"""What kernels on Hamiltonian trajectories share: the leapfrog, forces by a batch, and how the step adapts.
+
+A batch that is drawn before the trajectory and kept along it makes a field that depends on v alone: the leapfrog on it
+keeps volume and can be run backwards, so that a Metropolis test on the full-data energy leaves the posterior invariant
+whatever the batch (Neal 2011, §5.5, on approximations of the potential). A small batch costs acceptance, never truth.
+
+Two errors cost acceptance. The leapfrog's is the rise of the energy whose slope its forces are, and shrinks with the
+step; the batch's is that of nβ ΔL_n − nβ ΔL̂_B, and shrinks with the trajectory's length.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+GRADIENTS = ("control_variate", "minibatch", "full")
+BATCH_TARGET = 0.4  # of the acceptance that the batch's error leaves: longer trajectories are worth a few refusals
 _ADAPTATION = 1.0  # of the log step size, in the first step; it decays as steps^−0.6
 
 
@@ -57,6 +67,25 @@ def acceptance(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
     """min(1, e^x); 0 where a trajectory left for infinity."""
     # compared, since XLA on CPU may lose a NaN in `minimum` (openxla/xla#21461), and then takes every such trajectory
     return jnp.where(log_ratio < 0, jnp.exp(log_ratio), jnp.where(log_ratio >= 0, 1.0, 0.0))
+
+
+def of_batch(fall: Float[Array, "..."], own_fall: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The acceptance that the batch's error alone leaves, of falls in energy on all data and in the batch's own.
+
+    A trajectory that left for infinity says nothing of the batch.
+    """
+    return jnp.where(acceptance(own_fall) > 0, acceptance(fall - own_fall), BATCH_TARGET)
+
+
+def check_gradient(gradient: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        ValueError: naming the known ones.
+    """
+    if gradient not in GRADIENTS:
+        msg = f"gradient={gradient!r}; of HMC and replica exchange it must be one of {', '.join(GRADIENTS)}."
+        raise ValueError(msg)
 
 
 def check_target(target_accept_prob: float) -> None:

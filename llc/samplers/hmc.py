@@ -4,15 +4,10 @@ Exact whatever the batch:
     v', p' = L leapfrog steps on Û_B(v) = nβ ΔL̂_B(v) + ½‖v‖²,   one batch B a trajectory
     accepted with probability min(1, e^{H(v, p) − H(v', p')}),   H = nβ ΔL_n(v) + ½‖v‖² + ½‖p‖²
 
-A batch that is drawn before the trajectory and kept along it makes a field that depends on v alone: the leapfrog on it
-keeps volume and can be run backwards, so that the test on the full-data energy leaves the posterior invariant whatever
-the batch (Neal 2011, §5.5, on approximations of the potential). A small batch costs acceptance, never truth.
-
 The momentum has a mass matrix M, a metric: H has ½ p·M⁻¹p in place of ½‖p‖². Where the loss is singular, stiff
 directions turn as flat ones move, so that each chain has its own, measured in warm-up where it has been.
 
-Two errors cost acceptance. The leapfrog's is the rise of Û_B(v) + ½‖p‖², and shrinks with the step; the batch's is that
-of nβ ΔL_n − nβ ΔL̂_B, and shrinks with the trajectory's length. In warm-up each adapts to its own.
+In warm-up the step adapts to the leapfrog's own error, and the trajectory's length to the batch's (`hamiltonian`).
 """
 
 import math
@@ -24,13 +19,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from llc.posterior.curvature import curvature_evaluations, largest_curvature, measured_metric, metric_evaluations
+from llc.posterior.gradients import of_one_batch, on_all_data
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.metric import Metric, unit_metric
-from llc.samplers.hamiltonian import Phase, acceptance, adapted, check_target, energy, leapfrog
+from llc.samplers.hamiltonian import (
+    BATCH_TARGET,
+    Phase,
+    acceptance,
+    adapted,
+    check_gradient,
+    check_target,
+    energy,
+    leapfrog,
+    of_batch,
+)
 from llc.samplers.kernel import Kernel, start, step_size_leaf, virial
 
-GRADIENTS = ("control_variate", "minibatch", "full")
-_BATCH_TARGET = 0.4  # of the acceptance that the batch's error leaves: longer trajectories are worth a few refusals
 _STABILITY = 0.25  # the first step under another metric, as a part of the largest stable one, 2 / √curvature
 _GROWTH = 3.0  # and at most so many times the last: curvature at a point knows nothing of that around it
 _SHORTEST = 0.5  # and the trajectory's length at least
@@ -79,11 +83,10 @@ class HMC(Kernel):
     target_accept_prob: float = eqx.field(static=True, default=0.9)
 
     records_full_loss = True
+    virial_late = 1
 
     def __check_init__(self) -> None:
-        if self.gradient not in GRADIENTS:
-            msg = f"gradient={self.gradient!r}; of HMC it must be one of {', '.join(GRADIENTS)}."
-            raise ValueError(msg)
+        check_gradient(self.gradient)
         if self.max_leapfrogs < 1 or not self.trajectory_length > 0:
             msg = (
                 f"max_leapfrogs={self.max_leapfrogs}, trajectory_length={self.trajectory_length}; "
@@ -143,11 +146,9 @@ class HMC(Kernel):
         fall, own_fall = energy(begin, before) - energy(end, after), energy(begin, begin.seen) - energy(end, end.seen)
         accept_prob, own = acceptance(fall), acceptance(own_fall)
         taken = jax.random.uniform(accept_key) < accept_prob
-        # a trajectory that left for infinity says nothing of the batch
-        of_batch = jnp.where(own > 0, acceptance(fall - own_fall), _BATCH_TARGET)
         step_to = adapted(state.log_step_size, own, self.target_accept_prob, state.steps)
         length = jnp.minimum(state.log_length, state.log_step_size + math.log(self.max_leapfrogs))
-        length_to = adapted(length, of_batch, _BATCH_TARGET, state.steps)
+        length_to = adapted(length, of_batch(fall, own_fall), BATCH_TARGET, state.steps)
         adapting = state.warmup_left > 0
         return HMCState(
             jnp.where(taken, end.position, v),
@@ -174,24 +175,13 @@ class HMC(Kernel):
 
     def _evaluations(self, posterior: LocalPosterior, num_leapfrogs: Any) -> Any:
         """The forces, a control's at w* too, and the test's loss, which costs a third of a gradient."""
-        full = self._full(posterior)
+        full = on_all_data(posterior, self.gradient)
         looks = num_leapfrogs + (1 if full or self.gradient == "minibatch" else 2)
         return looks * (posterior.n if full else posterior.batch_size) + posterior.n // 3
 
-    def _full(self, posterior: LocalPosterior) -> bool:
-        return self.gradient == "full" or posterior.batch_size == posterior.n
-
     def _field(self, posterior: LocalPosterior, rng_key: Array) -> Any:
         """v ↦ ∇Û_B(v) and nβ ΔL̂_B(v), of one batch."""
-        loss = posterior.loss_difference
-        if not self._full(posterior):
-            indices = jax.random.randint(rng_key, (posterior.batch_size,), 0, posterior.n)
-            examples, center = posterior.batch(indices), jnp.zeros(posterior.dimension)
-            of_batch = lambda v: posterior.mean_difference(v, *examples)
-            excess = center
-            if self.gradient == "control_variate":
-                excess = jax.grad(of_batch)(center) - posterior.center_gradient
-            loss = lambda v: of_batch(v) - jnp.vdot(excess, v)
+        loss = of_one_batch(posterior, rng_key, self.gradient)
 
         def look(v: Float[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, ""]]:
             energy, slope = jax.value_and_grad(lambda v: posterior.nbeta * loss(v))(v)

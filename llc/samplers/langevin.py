@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from llc.data.off_device import OffDevice
-from llc.posterior.gradients import Anchor, LossEstimate, check_gradient, estimate_loss, first_anchor
+from llc.posterior.gradients import Anchor, LossEstimate, check_gradient, estimate_loss, first_anchor, on_all_data
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.kernel import Kernel, virial
 from llc.samplers.noise import standard_normal
@@ -41,7 +41,7 @@ class StochasticGradientKernel(Kernel):
 
     def evaluations_per_step(self, posterior: LocalPosterior) -> int:
         """Per-example gradients that a step costs; an anchor's full gradient is spread over its epoch."""
-        if self.gradient == "full" or posterior.batch_size == posterior.n:
+        if on_all_data(posterior, self.gradient):
             return posterior.n
         return posterior.batch_size * {"minibatch": 1, "control_variate": 2, "anchored": 3}[self.gradient]
 

@@ -1,63 +1,33 @@
 """HMC along the forces of a minibatch is exact, whatever the batch, and adapts in warm-up only."""
 
 import dataclasses
-from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.linalg import hadamard
 
 from llc.posterior.local_posterior import LocalPosterior
-from llc.problem import Problem
 from llc.samplers import HMC
-from llc.samplers.hamiltonian import Phase, acceptance, leapfrog
-from llc.samplers.hmc import _BATCH_TARGET as BATCH_TARGET
-from llc.zoo.quadrature import product
+from llc.samplers.hamiltonian import BATCH_TARGET, Phase, acceptance, leapfrog
 from tests.samplers.moments import assert_means, products
+from tests.samplers.noisy_batches import (
+    BATCH,
+    GAMMA,
+    HESSIAN,
+    NBETA,
+    NOISE,
+    QUADRATIC,
+    SCALES,
+    SINGULAR,
+    D,
+    N,
+    make_quadratic,
+    make_singular,
+)
 
-N, BATCH, GRADIENTS = 8, 4, ["control_variate", "minibatch", "full"]
-SIGNS = hadamard(N)[:, 1:]  # of mean 0 over the examples, as is every product of two columns
-D, SCALES = 5, np.array([2e4, 2e3, 2e2, 20.0, 1.0])  # nβ h in whitened coordinates
-NOISE = np.array([60.0, 50.0, 40.0, 30.0, 20.0])  # and there the variance of nβ ∇L_B
-NBETA, GAMMA = 50.0, 2.0
-HESSIAN = jnp.asarray(SCALES * GAMMA / NBETA, jnp.float32)
-
-
-def quadratic(w, x):
-    return x[:, 0] * 0.5 * jnp.sum(HESSIAN * w**2) + x[:, 1:] @ w
-
-
-def make_quadratic(noise):
-    """Gradients of an example: (1 ± ½) h w + x, of both of which the batch's mean is noise."""
-    slopes = SIGNS[:, :D] * np.sqrt(BATCH * GAMMA * noise) / NBETA
-    problem = Problem(quadratic, jnp.asarray(np.column_stack([1 + 0.5 * SIGNS[:, D], slopes]), jnp.float32))
-    return LocalPosterior(problem, jnp.zeros(D), nbeta=NBETA, localization=GAMMA, batch_size=BATCH)
-
-
-QUADRATIC = make_quadratic(NOISE)
-# losses by the coefficients of their terms, so that they share a program, and nβ E[L]
-SINGULAR = {
-    "cross": ([0.5, 0.0, 0.0], partial(product, [(1, 1, 0.0)] * 2, 1.0)),
-    "flat cross": ([0.0, 0.5, 0.0], partial(product, [(1, 2, 0.0)] * 2, 1.0)),
-    "quartic": ([0.0, 0.0, 1.0], lambda nbeta, gamma: 2 * product([(1, 2, 0.0)], 2.0, nbeta, gamma)),
-}
-
-
-def singular(w, x):
-    squares = jnp.square(w)
-    crossed = squares[0] * squares[1]
-    return x @ jnp.append(jnp.stack([crossed, crossed**2, jnp.sum(squares**2)]), w)
-
-
-def make_singular(loss, nbeta, gamma):
-    """A loss whose scale and slope are noise of a batch, the slope's of variance 1."""
-    slopes = SIGNS[:, :2] * np.sqrt(BATCH * gamma) / nbeta
-    data = np.column_stack([np.outer(1 + 0.5 * SIGNS[:, 2], SINGULAR[loss][0]), slopes])
-    problem = Problem(singular, jnp.asarray(data, jnp.float32))
-    return LocalPosterior(problem, jnp.zeros(2), nbeta=nbeta, localization=gamma, batch_size=BATCH)
+GRADIENTS = ["control_variate", "minibatch", "full"]
 
 
 @eqx.filter_jit
@@ -285,7 +255,10 @@ def test_a_trajectory_to_infinity_is_not_taken():
         ({"max_leapfrogs": 0}, "max_leapfrogs=0, .*they must be at least 1"),
         ({"trajectory_length": 0.0}, r"trajectory_length=0\.0; they must be .* positive"),
         ({"trajectory_length": np.nan}, "trajectory_length=nan"),
-        ({"gradient": "anchored"}, "gradient='anchored'; of HMC it must be one of control_variate, minibatch, full"),
+        (
+            {"gradient": "anchored"},
+            "gradient='anchored'; of HMC and replica exchange it must be one of .*, minibatch, full",
+        ),
         ({"step_size": -0.1}, r"step_size=-0\.1; it must be a number ≥ 0"),
         ({"target_accept_prob": 0.0}, r"target_accept_prob=0\.0; it must be between 0 and 1"),
         ({"target_accept_prob": 1.5}, r"target_accept_prob=1\.5; it must be between 0 and 1"),

@@ -15,6 +15,7 @@ from llc.problem import Problem
 from llc.samplers import ReplicaExchange
 from llc.samplers.replica_exchange import Replicas
 from llc.zoo.quadrature import product
+from tests.samplers import noisy_batches
 from tests.samplers.moments import assert_means, products
 
 D, SCALES = 5, np.array([2e4, 2e3, 2e2, 20.0, 1.0])  # nβ h in whitened coordinates
@@ -124,28 +125,65 @@ def test_singular_losses_at_every_temperature(loss, nbeta, gamma):
     assert_means(nbetas * losses[:, :, 1:] / expected, np.ones(11), precision)
 
 
-def test_exact_draws_stay_exact_at_every_temperature():
+@pytest.mark.parametrize(
+    ("posterior", "gradient", "length", "taken"),
+    [(QUADRATIC, "full", 2.4, 0.7), (noisy_batches.QUADRATIC, "minibatch", 1.0, 0.6)],
+    ids=["all data", "a batch"],
+)
+def test_exact_draws_stay_exact_at_every_temperature(posterior, gradient, length, taken):
     """Whatever warm-up and mixing do: a prior moved by leapfrogs that are always taken shows at once."""
     temperature = jnp.array([0.0, 1e-4, 4e-4, 1e-3, 2.5e-3])
     scales = 1 / jnp.sqrt(1 + temperature[:, None] * SCALES)
 
-    kernel = ReplicaExchange(num_replicas=5)
+    kernel = ReplicaExchange(num_replicas=5, gradient=gradient)
 
     def chain(key):
-        state = kernel.init(key, 0, None, (QUADRATIC,), {})
+        state = kernel.init(key, 0, None, (posterior,), {})
         position = scales * jax.random.normal(key, scales.shape)
-        losses = jax.vmap(partial(full_estimate, QUADRATIC))(position)
-        ladder = state.ladder._replace(temperature=temperature, log_step_size=jnp.log(2.4 * scales[:, 0]))
-        state = state._replace(replicas=Replicas(position, losses), ladder=ladder)
-        state = jax.lax.fori_loop(0, 4, lambda _, state: kernel.sample(state, (QUADRATIC,), {}), state)
-        return state.replicas.position / scales, state.tempered
+        losses = jax.vmap(partial(full_estimate, posterior))(position)
+        ladder = state.ladder._replace(temperature=temperature, log_step_size=jnp.log(length * scales[:, 0]))
+        state = state._replace(position=position[-1], replicas=Replicas(position, losses), ladder=ladder)
+        state = jax.lax.fori_loop(0, 4, lambda _, state: kernel.sample(state, (posterior,), {}), state)
+        return state.replicas.position / scales, state.replicas.loss.loss_difference, state.tempered, state.virial[0]
 
     # in batches, since jax 0.10.2 adds up more rows wrongly on CPU (jax-ml/jax#39103)
     in_batches = jax.jit(lambda keys: jax.lax.map(chain, keys, batch_size=2**9))
-    positions, tempered = in_batches(jax.random.split(jax.random.key(1), 2**14))
-    assert (np.abs(tempered.accept_prob[:, 1:].mean(axis=0) - 0.7) < 0.2).all()
+    positions, losses, tempered, virials = in_batches(jax.random.split(jax.random.key(1), 2**14))
+    assert (np.abs(tempered.accept_prob[:, 1:].mean(axis=0) - taken) < 0.2).all()
     assert (np.abs(tempered.swap_prob.mean(axis=0) - 0.7) < 0.2).all()
     assert_means(products(positions), np.tile(np.eye(D), (5, 1, 1)), 0.012, axes=1)
+    # the losses that are tested and swapped by are those of all the data, whatever the forces
+    expected = 0.5 * (SCALES / (1 + np.asarray(temperature, float)[:, None] * SCALES)).sum(axis=1) / NBETA
+    assert_means(losses / expected, np.ones(5), 0.012, axes=1)
+    assert_means(virials / D, 1, 0.012, axes=1)
+
+
+@pytest.mark.parametrize(("nbeta", "gamma"), [(144.76, 1.0), (72382.0, 1.0)])
+@pytest.mark.parametrize("loss", noisy_batches.SINGULAR)
+def test_singular_losses_by_forces_of_a_batch(loss, nbeta, gamma):
+    posterior, exact = noisy_batches.make_singular(loss, nbeta, gamma), noisy_batches.SINGULAR[loss][1]
+    kernel = ReplicaExchange(gradient="minibatch")
+    ladder, positions, losses, virials, accept_prob, swap_prob = sample(kernel, posterior, 32)
+    assert_means(products(positions[:, :, 0]), np.eye(2), 0.015)
+    nbetas = np.asarray(ladder[1][:, :1, 1:], np.float64)
+    expected = np.vectorize(exact)(nbetas, gamma)
+    assert_means(nbetas * losses[:, :, 1:] / expected, np.ones(11), 0.04)
+    assert_means(virials / 2, 1, 0.04)
+    assert (swap_prob.mean(axis=1) > 0.2).all()
+    # steps are short enough for the batch's error, and no shorter than the leapfrog's and that ask for
+    mean = accept_prob.mean(axis=(0, 1))[1:]
+    assert (mean > 0.35).all()
+    assert (mean < kernel.target_accept_prob + 0.1).all()
+
+
+def test_what_a_step_costs():
+    noisy = noisy_batches.QUADRATIC
+    costs = {
+        gradient: ReplicaExchange(num_replicas=5, num_leapfrogs=3, gradient=gradient).evaluations_per_step(noisy)
+        for gradient in ("full", "minibatch", "control_variate")
+    }
+    # forces, which all data keep from the last step and a batch does not; a loss for a third of a force; a control
+    assert costs == {"full": 5 * 3 * 8, "minibatch": 5 * (4 * 4 + 2), "control_variate": 5 * (4 * 4 + 2) + 4}
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5], ids=["inf", "nan"])
@@ -178,6 +216,7 @@ def test_a_loss_that_overflows_stops_no_replica(part):
         ({"num_leapfrogs": 0}, "num_leapfrogs=0; it must be at least 1"),
         ({"step_size": -0.1}, r"step_size=-0\.1; it must be a number ≥ 0"),
         ({"target_accept_prob": 1.0}, r"target_accept_prob=1\.0; it must be between 0 and 1"),
+        ({"gradient": "anchored"}, "gradient='anchored'; of HMC and replica exchange it must be one of .*, full"),
     ],
 )
 def test_what_is_refused(settings, match):
