@@ -103,6 +103,8 @@ def _attributes(
     return {
         "kernel": type(kernel).__name__,
         **hyperparameters,
+        "records_full_loss": int(kernel.records_full_loss),
+        "virial_late": kernel.virial_late,
         "nbeta": float(posterior.nbeta),
         "localization": _attribute(posterior.localization),
         "dimension": posterior.dimension,

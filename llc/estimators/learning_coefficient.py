@@ -1,10 +1,13 @@
 """The local learning coefficient from draws: λ̂ = nβ · E[L_n(w) − L_n(w*)]   (Watanabe 2013; Lau et al. 2023, eq. 6)."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 from xarray import Dataset, DataTree
 
 from llc.draws.schema import read_settings
+from llc.estimators.control_variate import controlled_mean
 from llc.estimators.diagnoses import Evidence, diagnose
 from llc.estimators.result import Estimate
 from llc.estimators.uncertainty import Mean, extrapolate, mean_with_error
@@ -15,7 +18,8 @@ _SIGNED = {"localization", "nbeta", "drift"}
 def learning_coefficient(draws: DataTree) -> Estimate:
     """λ̂ = nβ E[ΔL] from the draws of `llc.draw`; a ladder of step sizes is extrapolated to 0.
 
-    Chains that are not finite are excluded and counted.
+    Of kernels with a test on all the data the virial is a control variate, where that helps (`control_variate`). Chains
+    that are not finite are excluded and counted.
 
     Args:
         draws: a DataTree as `llc.draw` makes it, fresh or read from a file.
@@ -32,11 +36,12 @@ def learning_coefficient(draws: DataTree) -> Estimate:
     num_chains = statistics.sizes["chain"]
     num_diverged = num_chains * len(groups) - sum(len(group["loss_difference"]) for group in kept.values())
     series = {size: _series(group, nbeta, sizes) for size, group in kept.items()}
+    means = {size: _means(values, settings) for size, values in series.items()}
     at_zero = {
-        name: _extrapolated(series, name) for name in ("llc", "variance", "virial", "localization", "nbeta", "drift")
+        name: _extrapolated(means, name) for name in ("llc", "variance", "virial", "localization", "nbeta", "drift")
     }
     by_leaf = {
-        name: _scaled(_extrapolated(series, f"virial/{i}"), 1 / size)
+        name: _scaled(_extrapolated(means, f"virial/{i}"), 1 / size)
         for i, (name, size) in enumerate(zip(names, sizes, strict=True))
         if size
     }
@@ -67,7 +72,7 @@ def learning_coefficient(draws: DataTree) -> Estimate:
         virial_ratio_by_leaf=by_leaf,
         sensitivity={name: at_zero[name] for name in ("localization", "nbeta")},
         num_diverged=num_diverged,
-        by_step_size={size: mean_with_error(values["llc"]) for size, values in series.items()},
+        by_step_size={size: of_size["llc"] for size, of_size in means.items()},
         draws=draws,
     )
 
@@ -109,12 +114,20 @@ def _centered(values: Float[np.ndarray, "chain draw"]) -> Float[np.ndarray, "cha
     return values - values.mean() if values.size else values
 
 
-def _extrapolated(series: dict[float, dict[str, np.ndarray]], name: str) -> Mean:
-    if not series:
+def _means(series: dict[str, np.ndarray], settings: dict[str, Any]) -> dict[str, Mean]:
+    """Each series' mean, with its error; λ̂'s by the virial's help where the kernel is exact, and so is the virial."""
+    means = {name: mean_with_error(values) for name, values in series.items() if name != "drift"}
+    if settings.get("records_full_loss"):
+        # over several steps a draw it hardly matters that the virial is of one earlier
+        late = settings["virial_late"] if settings["thinning"] == 1 else 0
+        means["llc"] = controlled_mean(series["llc"], series["virial"] - settings["dimension"], late)
+    return means | {"drift": _drift(series["drift"])}
+
+
+def _extrapolated(means: dict[float, dict[str, Mean]], name: str) -> Mean:
+    if not means:
         return Mean(*[float("nan")] * 4)
-    of = _drift if name == "drift" else mean_with_error
-    means = [of(values[name]) for values in series.values()]
-    return extrapolate(means, np.array(list(series)), straight=name in _SIGNED)
+    return extrapolate([of[name] for of in means.values()], np.array(list(means)), straight=name in _SIGNED)
 
 
 def _drift(halves: np.ndarray) -> Mean:

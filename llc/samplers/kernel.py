@@ -23,7 +23,8 @@ class Kernel(MCMCKernel, eqx.Module):
     """
 
     step_size: eqx.AbstractVar[Any]
-    records_full_loss: ClassVar[bool]
+    records_full_loss: ClassVar[bool]  # every step; of kernels that are exact
+    virial_late: ClassVar[int] = 0  # steps after the loss at the same place
 
     @property
     def sample_field(self) -> str:
