@@ -29,7 +29,7 @@ _FULL_LOSS_SHARE = 0.25  # of the cost that may go into recording full-data loss
 _FEW_EXAMPLES = 4096
 _FORCE_EXAMPLES, _FORCES = 1024, 12
 _LEAPFROGS = 16  # of a trajectory at most: in a metric of its own a chain needs five or six
-_FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
+FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
 _FEWEST_EXCHANGES = 2000  # and steps of replica exchange, a third of them warm-up
 _AFFORDABLE_TRAJECTORIES = 1.2e13  # flops, for so many
 WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the others
@@ -61,8 +61,8 @@ def choose_kernel(
     if effort <= DEFAULT_BUDGET:
         return exchange, f"ReplicaExchange: {why}, within {DEFAULT_BUDGET:.0e}"
     kernel = HMC(max_leapfrogs=_LEAPFROGS)
-    effort = work(kernel, _FEWEST_TRAJECTORIES)
-    why += f", over {DEFAULT_BUDGET:.0e}; {_FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
+    effort = work(kernel, FEWEST_TRAJECTORIES)
+    why += f", over {DEFAULT_BUDGET:.0e}; {FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
     if effort <= budget:
         return kernel, f"HMC: {why}, within {budget:.1e}"
     return SGLD(), f"SGLD: {why}, over {budget:.1e}"

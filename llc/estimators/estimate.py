@@ -68,8 +68,8 @@ def estimate(
         nbeta: nβ, n / log n unless given.
         localization: γ, or `llc.Relative(radius)`.
         mask: what may move: patterns of paths such as "layers/0/*", or a tree of booleans like `params`.
-        batch_size: examples a minibatch; at most 128 unless given. For the forces of HMC all of 4096, else a twelfth
-            of the data, and 1024 at least.
+        batch_size: examples a minibatch; at most 128 unless given. For the forces of HMC and replica exchange all of
+            4096, else a twelfth of the data, and 1024 at least; of HMC all where its trajectories are too short else.
         num_chains: chains, for each step size of a ladder.
         num_warmup: warm-up of each chain, in draws (in steps where the step size is chosen).
         num_draws: draws of each chain; a draw is `thinning` steps.
@@ -109,9 +109,9 @@ def estimate(
     record["thinning"] = thinning = goal.thinning or calibration.choose_thinning(
         posterior, kernel, num_draws, effort.max_steps
     )
-    chains = warm_up(posterior, kernel, rng_key, effort, thinning)
+    chains = warm_up(posterior, kernel, rng_key, effort, thinning, any_batch=batch_size is None)
     if chains.warmup is not None:
-        effort = steps_left(kernel, chains, effort, thinning)
+        effort = steps_left(kernel, posterior, chains, effort, thinning)
     return _draw_until(chains, goal, effort, record)
 
 

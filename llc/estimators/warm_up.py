@@ -16,7 +16,7 @@ from llc.draws.programs import PAST, no_past, remeasure
 from llc.draws.progress import progress_bar
 from llc.draws.room import accounted_for
 from llc.draws.starts import starts_evaluations
-from llc.estimators.calibration import CAUTION, WARMUP
+from llc.estimators.calibration import CAUTION, FEWEST_TRAJECTORIES, WARMUP
 from llc.posterior.curvature import largest_curvature, products_work
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers import HMC, ReplicaExchange
@@ -32,6 +32,8 @@ _CURVATURE_WORK = 1e11  # flops of a look at the curvature, for which a large ne
 _ALWAYS = 2**31 - 1  # steps of adaptation, until it is ended
 _ROUND = 8  # trajectories between two looks at the metric, at first
 _LAST_LOOK = 0.7  # of the warm-up, after which it is not looked at again
+_SETTLED = 24  # trajectories in which their length has adapted to the batch
+_SHORT = 0.5  # as a part of the longest: trajectories that the batch keeps below it wander
 _LEAST_SWAP_PROB = 0.2  # below it a ladder of temperatures has too few
 
 
@@ -56,15 +58,17 @@ def warm_up(
     thinning: int,
     *,
     together: bool = True,
+    any_batch: bool = False,
 ) -> Chains:
     """Chains of a kernel whose step size is given, after their warm-up.
 
     Unless said it is 1000 trajectories of NUTS or replica exchange, 300 of HMC, or else 500 draws, and at most a third
     of what the budget allows. Replica exchange gets twice as many temperatures where neighbours hardly swap. A
     ladder of step sizes warms up at its largest, which spreads the fastest; where that is unstable, each at its own.
+    Where HMC may take `any_batch` its forces look at all the data if those of its batch keep trajectories short.
     """
     if isinstance(kernel, HMC):
-        return _warm_up_trajectories(posterior, kernel, rng_key, effort, thinning)
+        return _warm_up_trajectories(posterior, kernel, rng_key, effort, thinning, any_batch)
     num_warmup = _usual_warmup(kernel, effort, thinning)
     steps, ladder = num_warmup * thinning, np.asarray(kernel.step_size)
     together = together and ladder.ndim == 1
@@ -95,7 +99,7 @@ def _usual_warmup(kernel: Kernel, effort: Effort, thinning: int) -> int:
 
 
 def _warm_up_trajectories(
-    posterior: LocalPosterior, kernel: HMC, rng_key: int | Array, effort: Effort, thinning: int
+    posterior: LocalPosterior, kernel: HMC, rng_key: int | Array, effort: Effort, thinning: int, any_batch: bool
 ) -> Chains:
     """Of HMC, from dispersed starts, in rounds: before each, every chain has its metric measured where it has been.
 
@@ -105,7 +109,8 @@ def _warm_up_trajectories(
     """
     num_chains, num_warmup = effort.num_chains, WARMUP[HMC] if effort.num_warmup is None else effort.num_warmup
     longest, look = kernel.evaluations_per_step(posterior) * thinning, kernel.evaluations_per_look(posterior)
-    affordable = math.inf if effort.num_warmup is not None else effort.max_steps * longest / (3 * thinning)
+    budget = effort.max_steps * kernel.evaluations_per_step(posterior)
+    affordable = math.inf if effort.num_warmup is not None else budget / 3
     dispersed = num_warmup > 0 and starts_evaluations(posterior) + look + longest <= affordable
     chains = start_chains(kernel, posterior, rng_key, num_chains=num_chains, num_warmup=_ALWAYS, dispersed=dispersed)
     rounds, done, taken = 0, 0, starts_evaluations(posterior) if dispersed else 0
@@ -130,14 +135,33 @@ def _warm_up_trajectories(
             report(size)
             if chains.warmup is not None:
                 taken = float(chains.warmup.gradient_evaluations.mean(axis=(0, 1)).sum()) * thinning
+            whole = posterior.with_batch_size(posterior.n)
+            of_whole = kernel.evaluations_per_step(whole) * thinning
+            pays = any_batch and taken + 2 * FEWEST_TRAJECTORIES * of_whole <= budget
+            if pays and early and done >= _SETTLED and not chains.interrupted and _kept_short(kernel, states):
+                chains, posterior, longest, any_batch = chains._replace(posterior=whole), whole, of_whole, False
     return _frozen(chains)
 
 
-def steps_left(kernel: Kernel, chains: Chains, effort: Effort, thinning: int) -> Effort:
-    """What a warm-up of trajectories shorter than the kernel's longest leaves, in steps like those at its end."""
+def _kept_short(kernel: HMC, states: Any) -> bool:
+    """Whether the batch's error lets trajectories of the usual chain be less than half as long as they could be."""
+    longest = jnp.minimum(kernel.trajectory_length, kernel.max_leapfrogs * jnp.exp(states.log_step_size))
+    return bool(jnp.median(jnp.exp(states.log_length) / longest) < _SHORT)
+
+
+def steps_left(kernel: Kernel, posterior: LocalPosterior, chains: Chains, effort: Effort, thinning: int) -> Effort:
+    """What a warm-up of trajectories shorter than the kernel's longest leaves, in steps like those at its end.
+
+    Args:
+        kernel: of the chains.
+        posterior: as the effort was reckoned with; in warm-up its batch may have grown.
+        chains: after their warm-up.
+        effort: before it.
+        thinning: steps a draw.
+    """
     assert chains.warmup is not None
     taken = np.mean(chains.warmup.gradient_evaluations, axis=(0, 1))
-    paid = effort.max_steps * kernel.evaluations_per_step(chains.posterior) - taken.sum() * thinning
+    paid = effort.max_steps * kernel.evaluations_per_step(posterior) - taken.sum() * thinning
     usual = np.median(taken[len(taken) // 2 :])  # without a look at the curvature
     return effort._replace(max_steps=max(0, int(paid / usual)))
 

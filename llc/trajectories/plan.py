@@ -74,7 +74,7 @@ def fixed_settings(shared: dict[str, Any], pilots: Sequence[Estimate], posterior
     draws = [settings["num_draws"] * settings["thinning"] for settings in minima or told]
     warmup = [settings.get("warmup_steps", settings["num_warmup"] * settings["thinning"]) for settings in told]
     found = {
-        "batch_size": told[0]["batch_size"],
+        "batch_size": max(settings["batch_size"] for settings in told),
         "thinning": thinning,
         "num_draws": math.ceil(max(draws) / thinning),
         "num_warmup": math.ceil(max(warmup) / thinning),

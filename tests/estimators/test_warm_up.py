@@ -12,7 +12,7 @@ from llc.draws.draw import _STARTS, advance, start_chains
 from llc.draws.programs import remeasure
 from llc.draws.starts import dispersed_starts, starts_evaluations
 from llc.estimators import calibration
-from llc.estimators.warm_up import Effort, warm_up
+from llc.estimators.warm_up import Effort, steps_left, warm_up
 from llc.posterior.curvature import largest_curvature
 from llc.samplers import HMC, MALA, ReplicaExchange
 from tests.samplers.moments import assert_means
@@ -121,6 +121,36 @@ def test_starts_and_looks_of_hmc_are_paid_for(max_steps, dispersed, looks):
     least = starts * dispersed + look * looks
     assert ((least < taken[:, 0]) & (taken[:, 0] <= least + longest)).all()
     assert look > longest
+
+
+@pytest.mark.parametrize("noise", [1.0, 0.0])
+def test_a_batch_that_keeps_trajectories_short_gives_way_to_all_the_data(noise):
+    """The noise of targets comes with a network's Jacobian, which moves along flat directions: no control at w*."""
+    params = {"a": jnp.zeros((5, 4)).at[0, 0].set(1.0), "b": jnp.zeros((4, 5)).at[0, 0].set(1.0)}
+    network = lambda w, x: x @ w["a"] @ w["b"]
+    inputs, errors = jax.random.normal(jax.random.key(0), (2, 6000, 5))
+    targets = network(params, inputs) + noise * errors
+    problem = llc.Problem.supervised(network, llc.Gaussian(scale=1.0), inputs, targets)
+    posterior, kernel = llc.LocalPosterior(problem, params, localization=1.0, batch_size=500), HMC(max_leapfrogs=16)
+    effort = Effort(4, 48, 10_000, False)
+    chains = warm_up(posterior, kernel, 0, effort, 1, any_batch=True)
+    assert chains.posterior.batch_size == (6000 if noise else 500)
+    assert np.median(np.exp(chains.states.log_length)) > 0.75
+    # what is left is reckoned in steps like those at the end of the warm-up
+    taken = chains.warmup.gradient_evaluations.mean(axis=(0, 1))
+    left, usual = steps_left(kernel, posterior, chains, effort, 1).max_steps, np.median(taken[24:])
+    paid = 10_000 * kernel.evaluations_per_step(posterior)
+    np.testing.assert_allclose(left * usual + taken.sum(), paid, atol=usual)
+
+
+@pytest.mark.parametrize(
+    ("any_batch", "max_steps", "size"), [(True, 1000, 10), (False, 1000, 5), (True, 100, 5)], ids=str
+)
+def test_a_batch_that_was_given_stays_and_so_does_one_that_budgets_ask_for(monkeypatch, any_batch, max_steps, size):
+    monkeypatch.setattr("llc.estimators.warm_up._kept_short", lambda kernel, states: True)
+    posterior = make_posterior(3, 10.0).with_batch_size(5)
+    chains = warm_up(posterior, HMC(max_leapfrogs=16), 7, Effort(2, 48, max_steps, False), 1, any_batch=any_batch)
+    assert chains.posterior.batch_size == size
 
 
 def test_a_warm_up_of_hmc_of_no_draws_fits_its_metric_and_step_to_the_center():

@@ -40,7 +40,7 @@ KERNELS |= {
 KERNELS |= {"MALA": lambda step_size: MALA(step_size=step_size)}
 KERNELS |= {"NUTS": lambda step_size: NUTS(step_size=step_size, max_tree_depth=3)}
 KERNELS |= {"HMC": lambda step_size: HMC(step_size=step_size, gradient="full", max_leapfrogs=4)}
-KERNELS |= {"ReplicaExchange": lambda step_size: ReplicaExchange(step_size, num_replicas=3, num_leapfrogs=2)}
+KERNELS |= {"ReplicaExchange": lambda step_size: ReplicaExchange(step_size, 3, num_leapfrogs=2, gradient="full")}
 
 traces = collections.Counter()
 
@@ -128,12 +128,12 @@ def is_key(leaf):
 def test_it_measures_what_it_says(make):
     kernel, before = make(STEP), run(make(STEP))
     state = walk(kernel, POSTERIOR, before, jnp.asarray(1))
-    # SGLD looks where it stood, kernels of a full loss where they went; HMC's forces are those of where it stood
+    # SGLD looks where it stood, kernels of a full loss where they went; a batch's forces are those of where they stood
     v = (state if kernel.records_full_loss else before).position[0]
     assert state.virial.shape == (2, 3)
     if kernel.records_full_loss or kernel.gradient == "full":
         np.testing.assert_allclose(state.loss_difference[0], POSTERIOR.loss_difference(v), rtol=1e-3, atol=1e-6)
-        v = before.position[0] if isinstance(kernel, HMC) else v
+        v = before.position[0] if kernel.virial_late else v
         slopes = v * jax.grad(POSTERIOR.potential)(v)
         np.testing.assert_allclose(
             state.virial[0], [slopes[:6].sum(), slopes[6:9].sum(), slopes[9]], rtol=1e-3, atol=1e-4

@@ -126,11 +126,15 @@ def test_singular_losses_at_every_temperature(loss, nbeta, gamma):
 
 
 @pytest.mark.parametrize(
-    ("posterior", "gradient", "length", "taken"),
-    [(QUADRATIC, "full", 2.4, 0.7), (noisy_batches.QUADRATIC, "minibatch", 1.0, 0.6)],
+    ("posterior", "gradient", "length", "least", "most"),
+    # of a batch the coldest, which feel its noise the most, are refused the most
+    [
+        (QUADRATIC, "full", 2.4, 0.5, 0.9),
+        (noisy_batches.make_quadratic(1e4 * noisy_batches.NOISE), "minibatch", 1.0, 0.4, 0.95),
+    ],
     ids=["all data", "a batch"],
 )
-def test_exact_draws_stay_exact_at_every_temperature(posterior, gradient, length, taken):
+def test_exact_draws_stay_exact_at_every_temperature(posterior, gradient, length, least, most):
     """Whatever warm-up and mixing do: a prior moved by leapfrogs that are always taken shows at once."""
     temperature = jnp.array([0.0, 1e-4, 4e-4, 1e-3, 2.5e-3])
     scales = 1 / jnp.sqrt(1 + temperature[:, None] * SCALES)
@@ -149,7 +153,8 @@ def test_exact_draws_stay_exact_at_every_temperature(posterior, gradient, length
     # in batches, since jax 0.10.2 adds up more rows wrongly on CPU (jax-ml/jax#39103)
     in_batches = jax.jit(lambda keys: jax.lax.map(chain, keys, batch_size=2**9))
     positions, losses, tempered, virials = in_batches(jax.random.split(jax.random.key(1), 2**14))
-    assert (np.abs(tempered.accept_prob[:, 1:].mean(axis=0) - taken) < 0.2).all()
+    accept_prob = tempered.accept_prob[:, 1:].mean(axis=0)
+    assert least < accept_prob.min() < accept_prob.max() < most
     assert (np.abs(tempered.swap_prob.mean(axis=0) - 0.7) < 0.2).all()
     assert_means(products(positions), np.tile(np.eye(D), (5, 1, 1)), 0.012, axes=1)
     # the losses that are tested and swapped by are those of all the data, whatever the forces
