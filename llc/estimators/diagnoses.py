@@ -11,6 +11,7 @@ from llc.estimators.uncertainty import Mean
 _SIGMAS = 4.0  # departures within 4 standard errors are noise
 _MIN_ESS = 100.0
 _MAX_RHAT = 1.01
+FAR_RHAT = 1.1  # of chains that have not met
 
 
 class Verdict(StrEnum):
@@ -44,7 +45,10 @@ _ADVICE = {
         "Use a smaller step size, or the control-variate gradient."
     ),
     Verdict.DRIFTING: "The chain still moves away from where it began. Use more warm-up.",
-    Verdict.TOO_FEW_DRAWS: "ESS is below 100 or R̂ above 1.01: the error bar itself is not known well. Draw more.",
+    Verdict.TOO_FEW_DRAWS: (
+        "ESS is below 100 or R̂ above 1.01, or R̂ of ‖v‖², which knows flat directions that the loss hides, above 1.1: "
+        "the error bar itself is not known well. Draw more."
+    ),
     Verdict.ONE_CHAIN: "With one chain, R̂ and what other chains would have found cannot be known. Use at least 4.",
     Verdict.OUTSIDE: "The value lies outside [0, d/2], where no learning coefficient lies. Look at the other verdicts.",
     Verdict.LOCALIZATION: (
@@ -71,6 +75,7 @@ class Evidence(NamedTuple):
     llc: Mean
     drift: Mean
     virial: Mean
+    squared_distance: Mean
     log_localization: Mean
     log_nbeta: Mean
     gradient_term: float
@@ -117,7 +122,7 @@ def _tests(e: Evidence) -> dict[Verdict, bool]:
         Verdict.NOT_A_MINIMUM: value < -_SIGMAS * error or abs(e.gradient_term) > 0.1 * min(abs(value), d / 2),
         Verdict.STEP_SIZE: (virial_off and off > 0) or e.llc.misfit < 0.001,
         Verdict.DRIFTING: (virial_off and off < 0) or abs(e.drift.value) > _SIGMAS * e.drift.std_error,
-        Verdict.TOO_FEW_DRAWS: e.frozen or too_few(e.llc),
+        Verdict.TOO_FEW_DRAWS: e.frozen or too_few(e.llc) or e.squared_distance.rhat > FAR_RHAT,
         Verdict.ONE_CHAIN: e.num_chains == 1,
         Verdict.OUTSIDE: -value > margin or value - d / 2 > margin,
         Verdict.LOCALIZATION: _beyond(e.log_localization, 0.1 * abs(value)),

@@ -12,6 +12,7 @@ from llc.draws.draw import Chains, advance, collect
 from llc.draws.keys import describe_key
 from llc.draws.processes import check_agreement
 from llc.estimators import calibration
+from llc.estimators.diagnoses import FAR_RHAT, Verdict
 from llc.estimators.learning_coefficient import learning_coefficient
 from llc.estimators.result import Estimate
 from llc.estimators.warm_up import LADDER, Effort, steps_left, warm_up, warm_up_ladder
@@ -24,7 +25,6 @@ from llc.samplers.kernel import Kernel
 _MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
 _MIN_ESS = 200.0  # below it an error bar is too uncertain to stop on
 _MAX_RHAT = 1.01
-_FAR_RHAT = 1.1
 _MAX_DRAWS = 20_000  # of one chain, that precision is sought with
 
 
@@ -127,7 +127,8 @@ class Goal(NamedTuple):
         """Draws that are missing, as far as the draws so far tell; 0 where precision is reached."""
         if self.num_draws is not None or estimate.num_diverged:
             return 0
-        if math.isnan(estimate.std_error):  # too few for an error bar: as many again
+        # too few for an error bar, or one of chains that are not yet where they belong: as many again
+        if math.isnan(estimate.std_error) or _unsettled(estimate):
             return done
         wanted = self.relative_error * abs(estimate.value)
         factor = max((estimate.std_error / wanted) ** 2 if wanted else 1.0, _MIN_ESS / max(estimate.ess, 1.0))
@@ -179,8 +180,14 @@ def _draw_until(chains: Chains, goal: Goal, effort: Effort, record: dict[str, An
         size = min(goal.further_draws(result, chains.num_draws), left)
         if chains.interrupted or size <= 0:
             return result
-        if result.rhat > _FAR_RHAT:  # the chains had not met yet: the first half was warm-up
+        if _unsettled(result):  # the first half was warm-up
             chains = chains.later_half()
+
+
+def _unsettled(estimate: Estimate) -> bool:
+    """Whether chains still move away from where they began, or have not met, in the loss or along flat directions."""
+    apart = estimate.rhat > FAR_RHAT or estimate.squared_distance_ratio.rhat > FAR_RHAT
+    return apart or Verdict.DRIFTING in estimate.verdicts
 
 
 def _check_numbers(

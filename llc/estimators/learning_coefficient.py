@@ -37,9 +37,8 @@ def learning_coefficient(draws: DataTree) -> Estimate:
     num_diverged = num_chains * len(groups) - sum(len(group["loss_difference"]) for group in kept.values())
     series = {size: _series(group, nbeta, sizes) for size, group in kept.items()}
     means = {size: _means(values, settings) for size, values in series.items()}
-    at_zero = {
-        name: _extrapolated(means, name) for name in ("llc", "variance", "virial", "localization", "nbeta", "drift")
-    }
+    names_of_all = ("llc", "variance", "virial", "squared_distance", "localization", "nbeta", "drift")
+    at_zero = {name: _extrapolated(means, name) for name in names_of_all}
     by_leaf = {
         name: _scaled(_extrapolated(means, f"virial/{i}"), 1 / size)
         for i, (name, size) in enumerate(zip(names, sizes, strict=True))
@@ -50,6 +49,7 @@ def learning_coefficient(draws: DataTree) -> Estimate:
         llc,
         at_zero["drift"],
         at_zero["virial"],
+        at_zero["squared_distance"],
         at_zero["localization"],
         at_zero["nbeta"],
         settings.get("gradient_term", 0.0),
@@ -70,6 +70,7 @@ def learning_coefficient(draws: DataTree) -> Estimate:
         variance_estimate=at_zero["variance"],
         virial_ratio=_scaled(at_zero["virial"], 1 / dimension),
         virial_ratio_by_leaf=by_leaf,
+        squared_distance_ratio=_scaled(at_zero["squared_distance"], 1 / dimension),
         sensitivity={name: at_zero[name] for name in ("localization", "nbeta")},
         num_diverged=num_diverged,
         by_step_size={size: of_size["llc"] for size, of_size in means.items()},
@@ -94,7 +95,7 @@ def _series(group: dict[str, np.ndarray], nbeta: float, sizes: list[int]) -> dic
     loss, full = nbeta * group["loss_difference"], nbeta * group["full_loss_difference"]
     # where a loss on all data is dear not every draw has one
     measured = np.isfinite(full).all(axis=0)
-    full, spread = full[:, measured], group["whitened_squared_distance"][:, measured]
+    full, distance = full[:, measured], group["whitened_squared_distance"]
     away = _centered(full)
     half = loss.shape[1] // 2
     virials = {f"virial/{i}": group["virial"][:, :, i] for i in range(len(sizes))}
@@ -102,8 +103,9 @@ def _series(group: dict[str, np.ndarray], nbeta: float, sizes: list[int]) -> dic
         "llc": loss,
         "variance": away**2,
         "virial": group["virial"].sum(axis=2),
+        "squared_distance": distance,
         # ∂λ̂/∂log γ = −½ nβ Cov(ΔL, ‖v‖²),  ∂λ̂/∂log nβ = λ̂ − λ̂_var
-        "localization": -0.5 * away * _centered(spread),
+        "localization": -0.5 * away * _centered(distance[:, measured]),
         "nbeta": full - away**2,
         "drift": loss if half < 4 else loss[:, -2 * half :].reshape(-1, 2, half),
         **virials,

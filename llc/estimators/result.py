@@ -46,6 +46,8 @@ class Estimate(Sampled):
     """E[v·∇U] / d, exactly 1 for a chain at the right temperature."""
     virial_ratio_by_leaf: dict[str, Mean]
     """The same for each leaf of the params that has free coordinates."""
+    squared_distance_ratio: Mean
+    """E‖v‖² / d, 1 of the localising prior; its R̂ tells whether chains agree on how far flat directions go."""
     sensitivity: dict[str, Mean]
     """∂λ̂/∂log γ and ∂λ̂/∂log nβ, by the names `localization` and `nbeta`; of the same draws as λ̂_var."""
     num_diverged: int
@@ -74,6 +76,7 @@ class Estimate(Sampled):
             ("d/2", f"{self.dimension / 2:g}"),
             ("λ̂_var", show(self.variance_estimate)),
             ("virial / d", show(self.virial_ratio)),
+            ("‖v‖² / d", f"{show(self.squared_distance_ratio)} · R̂ {self.squared_distance_ratio.rhat:.3f}"),
             *sensitivities,
             *(ladder if len(ladder) > 1 else []),
             *self._rows_of_sampling(),
@@ -99,6 +102,7 @@ class Estimate(Sampled):
                 "variance_estimate": self.variance_estimate,
                 "virial_ratio": self.virial_ratio,
                 "virial_ratio_by_leaf": self.virial_ratio_by_leaf,
+                "squared_distance_ratio": self.squared_distance_ratio,
                 "sensitivity": self.sensitivity,
                 "num_diverged": self.num_diverged,
                 "by_step_size": {str(size): mean for size, mean in self.by_step_size.items()},

@@ -69,6 +69,26 @@ def test_draws_too_few_for_an_error_bar_are_doubled(regression, drawn):
     assert goal._replace(relative_error=more.std_error / more.value / 10).further_draws(more, 500) == 1000  # at most
 
 
+def test_chains_that_have_not_met_along_flat_directions_go_on(regression, drawn):
+    """Whose loss looks as it does where they have: R̂ and error of the loss alone would have ended the search."""
+    goal, apart = Goal(None, None, 0.05, keep_weights=False), drawn(regression, 50.0, np.random.default_rng(0))
+    apart.sample_stats["whitened_squared_distance"][0] *= 4
+    result = llc.learning_coefficient(apart)
+    assert result.rhat < 1.01
+    assert result.squared_distance_ratio.rhat > 1.1
+    assert "too few draws" in result.verdicts
+    assert goal.further_draws(result, 500) == 500
+    assert goal._replace(num_draws=500).further_draws(result, 500) == 0
+
+
+def test_chains_that_drift_go_on(regression, drawn):
+    goal, short = Goal(None, None, 0.05, keep_weights=False), drawn(regression, 50.0, np.random.default_rng(0))
+    short.sample_stats["virial"] *= 0.7
+    result = llc.learning_coefficient(short)
+    assert "drifting" in result.verdicts
+    assert goal.further_draws(result, 500) == 500
+
+
 def test_the_step_size_follows_the_curvature(problem):
     result = llc.estimate(problem, CENTER, kernel=llc.samplers.SGLD(), localization=1.0, num_draws=50, progress=False)
     stiffest = 1 + result.nbeta * 2.0
