@@ -14,8 +14,10 @@ from jaxtyping import Array, PyTree
 from llc.estimators import calibration
 from llc.estimators.diagnoses import SAMPLING_FAULTS, Verdict
 from llc.estimators.estimate import estimate
+from llc.estimators.measure import mean_of
 from llc.estimators.result import Estimate
 from llc.estimators.show import html_table, plain, show
+from llc.estimators.tempering import tempered_loss
 from llc.estimators.uncertainty import Mean
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.localization import Localization, Relative, scaled
@@ -135,8 +137,8 @@ def calibrate(
     """Try kernels on equal budgets and choose the one of the smallest error among those that sample rightly.
 
     A kernel is disqualified where its virial is off (hot, or not yet spread), its chains drift, disagree or diverge.
-    Then λ̂ is estimated over SGLD's step sizes, and over γ and nβ by the chosen kernel: one compiled program serves
-    all values of a setting.
+    Then λ̂ is estimated over SGLD's step sizes, side by side, and over γ and nβ by the chosen kernel: one compiled
+    program serves all values of a setting, and one run of replica exchange all of nβ.
 
     Args:
         problem: the loss and its data.
@@ -168,15 +170,20 @@ def calibrate(
     chosen = pilots[0]
     share = (1 - _PILOTS_SHARE) * budget / (2 * len(_FACTORS) + 1)
 
-    def at(**changed: Any) -> Estimate:
+    def at(shares: int = 1, **changed: Any) -> Estimate:
         settings = common | {"kernel": chosen.kernel, "localization": localization} | changed
-        return estimate(problem, params, rng_key=rng_key, max_gradient_evaluations=share, **settings)
+        return estimate(problem, params, rng_key=rng_key, max_gradient_evaluations=shares * share, **settings)
 
-    sizes = _sgld_step(posterior) * np.array(_STEP_FACTORS)
+    sizes, nbetas = _sgld_step(posterior) * np.array(_STEP_FACTORS), {f: f * float(posterior.nbeta) for f in _FACTORS}
+    if isinstance(chosen.kernel, ReplicaExchange):  # one run has all temperatures, up to its own
+        draws = at(len(nbetas), nbeta=max(nbetas.values())).draws
+        of_nbeta = {f: mean_of(at_nbeta * tempered_loss(draws, at_nbeta)) for f, at_nbeta in nbetas.items()}
+    else:
+        of_nbeta = {f: at(nbeta=at_nbeta).mean for f, at_nbeta in nbetas.items()}
     sweeps = {
         "step_size": at(kernel=SGLD(sizes)).by_step_size,
         "localization": {f: at(localization=scaled(localization, f)).mean for f in _FACTORS},
-        "nbeta": {f: at(nbeta=f * float(posterior.nbeta)).mean for f in _FACTORS},
+        "nbeta": of_nbeta,
     }
     center = {"step_size": min(sizes), "localization": 1.0, "nbeta": 1.0}
     plateaus = {

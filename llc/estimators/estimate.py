@@ -52,8 +52,8 @@ def estimate(
 
     Nothing needs to be chosen. The sampler is replica exchange where many full-data gradients are affordable, HMC where
     some are, else SGLD with the control variate at w* on a ladder of step sizes, extrapolated to 0. Draws go on until
-    the standard error is below `relative_error` of the value, or the budget is spent. Every choice is recorded in
-    `.settings`. Ctrl-C keeps and reports the draws so far.
+    chains have met and the standard error is below `relative_error` of the value, or the budget is spent. Every choice
+    is recorded in `.settings`. Ctrl-C keeps and reports the draws so far.
 
     >>> import jax.numpy as jnp, llc
     >>> problem = llc.Problem(lambda w, x: 0.5 * ((x - w) ** 2).sum(1), jnp.zeros((1000, 2)))

@@ -18,6 +18,7 @@ from llc.draws.room import accounted_for
 from llc.draws.starts import starts_evaluations
 from llc.estimators.calibration import CAUTION, FEWEST_TRAJECTORIES, WARMUP
 from llc.posterior.curvature import largest_curvature, products_work
+from llc.posterior.devices import to_host
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers import HMC, ReplicaExchange
 from llc.samplers.kernel import Kernel, with_step_size
@@ -145,8 +146,8 @@ def _warm_up_trajectories(
 
 def _kept_short(kernel: HMC, states: Any) -> bool:
     """Whether the batch's error lets trajectories of the usual chain be less than half as long as they could be."""
-    longest = jnp.minimum(kernel.trajectory_length, kernel.max_leapfrogs * jnp.exp(states.log_step_size))
-    return bool(jnp.median(jnp.exp(states.log_length) / longest) < _SHORT)
+    length, step_size = np.exp(to_host(states.log_length)), np.exp(to_host(states.log_step_size))
+    return bool(np.median(length / np.minimum(kernel.trajectory_length, kernel.max_leapfrogs * step_size)) < _SHORT)
 
 
 def steps_left(kernel: Kernel, posterior: LocalPosterior, chains: Chains, effort: Effort, thinning: int) -> Effort:

@@ -53,9 +53,10 @@ def test_few_draws_are_left_alone():
     assert controlled_mean(control, control) == mean_with_error(control)
 
 
-def test_a_regular_posterior_is_known_almost_without_error():
-    """At γ ≪ nβh, λ̂ = ½ Σ nβh / (nβh + γ), and ΔL goes along with the virial all the way."""
-    curvatures = jnp.array([3.0, 1.0, 0.3])
+@pytest.mark.parametrize("curvatures", [(3.0, 1.0, 0.3), (1.0, 1.0, 1.0)], ids=str)
+def test_a_regular_posterior_is_known_almost_without_error(curvatures):
+    """At γ ≪ nβh, λ̂ = ½ Σ nβh / (nβh + γ), and ΔL goes along with the virial all the way: rounding is left."""
+    curvatures = jnp.array(curvatures)
     problem = llc.Problem(lambda w, x: 0.5 * jnp.sum(curvatures * w**2) + 0 * x, jnp.zeros(1000))
     posterior = llc.LocalPosterior(problem, jnp.zeros(3), nbeta=1000.0, localization=1.0)
     exact = 0.5 * float((1000 * curvatures / (1000 * curvatures + 1)).sum())
