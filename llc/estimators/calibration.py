@@ -31,6 +31,7 @@ _FORCE_EXAMPLES, _FORCES = 1024, 12
 _LEAPFROGS = 16  # of a trajectory at most: in a metric of its own a chain needs five or six
 FEWEST_TRAJECTORIES = 50  # of a chain, with which HMC is of use
 _FEWEST_EXCHANGES = 2000  # and steps of replica exchange, a third of them warm-up
+_AFFORDABLE_EXCHANGES = 4e11  # flops, for so many; with a batch's forces a default budget, for losses take less time
 _AFFORDABLE_TRAJECTORIES = 1.2e13  # flops, for so many
 WARMUP = {NUTS: 1000, ReplicaExchange: 1000, HMC: 300}  # draws; 500 of the others
 # Work is counted in flops, of which a processor core does some 2e10 a second.
@@ -56,13 +57,14 @@ def choose_kernel(
         seen = posterior.with_batch_size(choose_batch_size(kernel, posterior))
         return steps * num_chains * kernel.evaluations_per_step(seen) / posterior.n * gradient
 
+    affordable = _AFFORDABLE_EXCHANGES if posterior.n <= _FEW_EXAMPLES else DEFAULT_BUDGET
     effort = work(exchange, _FEWEST_EXCHANGES)
     why = f"{_FEWEST_EXCHANGES} steps of replica exchange take {effort:.1e} flops"
-    if effort <= DEFAULT_BUDGET:
-        return exchange, f"ReplicaExchange: {why}, within {DEFAULT_BUDGET:.0e}"
+    if effort <= affordable:
+        return exchange, f"ReplicaExchange: {why}, within {affordable:.0e}"
     kernel = HMC(max_leapfrogs=_LEAPFROGS)
     effort = work(kernel, FEWEST_TRAJECTORIES)
-    why += f", over {DEFAULT_BUDGET:.0e}; {FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
+    why += f", over {affordable:.0e}; {FEWEST_TRAJECTORIES} trajectories of HMC {effort:.1e}"
     if effort <= budget:
         return kernel, f"HMC: {why}, within {budget:.1e}"
     return SGLD(), f"SGLD: {why}, over {budget:.1e}"

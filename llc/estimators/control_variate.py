@@ -15,6 +15,7 @@ from llc.estimators.uncertainty import Mean, mean_with_error
 _GAIN = 0.8  # of the plain standard error, which the control must go below to be used
 _SIGMAS = 3.0  # that the control's own mean may lie from 0
 _FEWEST_BATCHES = 40
+_FEWEST_ESS = 400.0  # of what is left, which is slower than the values: with fewer its error is not known well
 _ROUNDING = 2e-6  # of the value: what float32 leaves of it where the control knows everything
 
 
@@ -25,7 +26,7 @@ def controlled_mean(
 
     Batches of √draws, whose means tell of noise that lasts, choose c. The error is the larger of that by the effective
     sample size and that of the batches. A control that is off, as of chains that are not where they belong, is not
-    used. ESS and R̂ stay those of the values.
+    used, nor one that leaves what is too slow to know its error. ESS and R̂ stay those of the values.
 
     >>> rng = np.random.default_rng(0)
     >>> control = rng.normal(size=(4, 1000))
@@ -49,7 +50,9 @@ def controlled_mean(
     # that of the batches holds what fitting c to them cost
     of_batches = np.sqrt(np.sum((x - coefficient * z) ** 2) / (x.size - 2) / x.size)
     error = max(better.std_error, float(of_batches), _ROUNDING * abs(better.value))
-    return plain._replace(value=better.value, std_error=error) if error < _GAIN * plain.std_error else plain
+    if not (error < _GAIN * plain.std_error and better.ess > _FEWEST_ESS):
+        return plain
+    return plain._replace(value=better.value, std_error=error)
 
 
 def _batch_means(series: Float[np.ndarray, "chain draw"], length: int) -> Float[np.ndarray, "batches"]:

@@ -10,7 +10,8 @@ def difference(later: Estimate, earlier: Estimate) -> Mean:
     """λ̂ of one checkpoint minus that of another, its standard error that of nβ (ΔL − ΔL') draw by draw.
 
     Chains that had the same random numbers move alike where the posteriors are alike, and their errors cancel. Where
-    they do not, the error is about that of independent chains: it is measured, not assumed.
+    they do not, the error is about that of independent chains: it is measured, not assumed. The value is that of the
+    pairs; the virial, which takes noise from each estimate alone, has no part in it.
 
     Args:
         later: an estimate.
@@ -32,4 +33,4 @@ def difference(later: Estimate, earlier: Estimate) -> Mean:
         return unknown
     sizes = ours["step_size"].values if ladder else np.ones(1)
     paired = extrapolate([mean_with_error(rung) for rung in rungs], sizes, straight=True)
-    return paired._replace(value=unknown.value)
+    return paired._replace(value=unknown.value) if ladder else paired

@@ -24,7 +24,7 @@ def autocorrelated(shape, rho=0.9):
 def test_intervals_of_controlled_means_cover_as_they_say(late):
     """Also where the control is written down a draw late, as of trajectories, and has noise of its own."""
     distances, gains = [], []
-    for common, own, of_control in zip(*autocorrelated((3, 200, 4, 1000)), strict=True):
+    for common, own, of_control in zip(*autocorrelated((3, 200, 4, 4000)), strict=True):
         values, control = 2.0 + common + 0.3 * own, np.roll(3 * common + of_control, late, axis=1)
         plain, better = mean_with_error(values), controlled_mean(values, control, late)
         distances.append((better.value - 2.0) / better.std_error)
@@ -46,6 +46,13 @@ def test_a_control_that_is_off_is_not_used():
     """Of chains that have not spread, or are hot, it would move the mean by what it is off."""
     (control,) = autocorrelated((1, 4, 1000))
     assert controlled_mean(control, control + 1.0) == mean_with_error(control)
+
+
+def test_what_is_left_must_not_be_slow():
+    """Fast noise that the control knows, and a slow mode whose error so few draws cannot tell."""
+    (slow,) = autocorrelated((1, 4, 1000), rho=0.99)
+    fast = RNG.normal(size=(4, 1000))
+    assert controlled_mean(slow + 10 * fast, fast) == mean_with_error(slow + 10 * fast)
 
 
 def test_few_draws_are_left_alone():
