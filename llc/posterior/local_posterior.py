@@ -225,7 +225,7 @@ class LocalPosterior(eqx.Module):
 
         def add(total: Float[Array, ""], block: PyTree) -> tuple[Float[Array, ""], None]:
             examples, center_losses = read(block)
-            return total + self._sum(self.problem.losses(params, examples) - center_losses), None
+            return total + jnp.sum(self.problem.losses(params, examples) - center_losses), None
 
         zero, size = jnp.zeros((), self.center_losses.dtype), self.block_size * self.layout.num_data_devices
         return _exactly_zero_at_center(v, over_blocks(add, zero, batch, size)[0] / count)
@@ -234,7 +234,8 @@ class LocalPosterior(eqx.Module):
         """Their sum, as a product with ones where they differ.
 
         XLA on CPU computes what it fuses into a sum one number at a time: losses of small networks took up to 80 times
-        as long. That of one function for all examples it multiplies by their number.
+        as long. That of one function for all examples it multiplies by their number. Blocks are plainly summed: beside
+        a product those that are read from files were held for longer.
         """
         if self.center_losses.shape[0] == 1:
             return jnp.sum(differences)
@@ -244,13 +245,13 @@ class LocalPosterior(eqx.Module):
         """ΔL = L_n(w) − L_n(w*), in nats per example, summed from per-example differences so that float32 keeps it."""
         params, size = self.params(v), self.block_size
 
-        def total(examples: Any, center_losses: Float[Array, "block"]) -> Float[Array, ""]:
-            return self._sum(self.problem.losses(params, examples) - center_losses)
+        def differences(examples: Any, center_losses: Float[Array, "block"]) -> Float[Array, "block"]:
+            return self.problem.losses(params, examples) - center_losses
 
         def of_shard(examples: tuple[Any, Float[Array, "shard"]]) -> Float[Array, ""]:
             if size >= self.n // self.layout.num_data_devices:
-                return total(*whole(examples))
-            add = lambda carry, block: (carry + total(*block), None)
+                return self._sum(differences(*whole(examples)))
+            add = lambda carry, block: (carry + jnp.sum(differences(*block)), None)
             return over_blocks(add, jnp.zeros((), self.center_losses.dtype), examples, size)[0]
 
         everything = (self.problem.data, jnp.broadcast_to(self.center_losses, (self.n,)))
