@@ -26,6 +26,7 @@ _MAX_ATTEMPTS = 8  # at a step size, then at half of it, ...
 _MIN_ESS = 200.0  # below it an error bar is too uncertain to stop on
 _MAX_RHAT = 1.01
 _MAX_DRAWS = 20_000  # of one chain, that precision is sought with
+_PATIENCE = 2_000  # draws, in which chains must have met or are told that they have not
 
 
 def estimate(
@@ -128,7 +129,7 @@ class Goal(NamedTuple):
         if self.num_draws is not None or estimate.num_diverged:
             return 0
         # too few for an error bar, or one of chains that are not yet where they belong: as many again
-        if math.isnan(estimate.std_error) or _unsettled(estimate):
+        if math.isnan(estimate.std_error) or (_unsettled(estimate) and done < _PATIENCE):
             return done
         wanted = self.relative_error * abs(estimate.value)
         factor = max((estimate.std_error / wanted) ** 2 if wanted else 1.0, _MIN_ESS / max(estimate.ess, 1.0))
