@@ -234,8 +234,7 @@ class LocalPosterior(eqx.Module):
         """Their sum, as a product with ones where they differ.
 
         XLA on CPU computes what it fuses into a sum one number at a time: losses of small networks took up to 80 times
-        as long. That of one function for all examples it multiplies by their number. Blocks are plainly summed: beside
-        a product those that are read from files were held for longer.
+        as long. That of one function for all examples it multiplies by their number.
         """
         if self.center_losses.shape[0] == 1:
             return jnp.sum(differences)
