@@ -87,6 +87,7 @@ def test_chains_that_drift_go_on(regression, drawn):
     result = llc.learning_coefficient(short)
     assert "drifting" in result.verdicts
     assert goal.further_draws(result, 500) == 500
+    assert goal.further_draws(result, 2000) == 0  # precise enough, and told that they drift
 
 
 def test_the_step_size_follows_the_curvature(problem):
