@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int, PyTree, Shaped
 
 _RESIDENT = 2**24  # bytes of a mapped file that may pile up in memory
-_FAULT = 2**16  # bytes that Linux maps around one that is touched
+_FAULT = 2**21  # bytes that Linux may map around one that is touched: the largest page its cache of files holds
 
 Rows = slice | Int[np.ndarray, "rows"]
 
@@ -90,12 +90,25 @@ class Mapped(InMemory):
 
     def read(self, rows: Rows) -> Shaped[np.ndarray, "..."]:
         """Some rows, copied."""
-        values = np.array(self.array[rows], subok=False)
-        self._touched += values.nbytes if isinstance(rows, slice) else max(values.nbytes, len(rows) * _FAULT)
-        if self._touched > _RESIDENT and self.array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-            _mapping(self.array).madvise(mmap.MADV_DONTNEED)  # pages of mode "c" may hold what is in no file
-            self._touched = 0
+        if isinstance(rows, slice):
+            values = np.array(self.array[rows], subok=False)
+            self._let_go_after(values.nbytes)
+            return values
+        values = np.empty((len(rows), *self.shape[1:]), self.array.dtype)
+        touched = max(_FAULT, values.nbytes // max(len(rows), 1))  # by a row that lies alone
+        at_once = max(1, _RESIDENT // touched)
+        for start in range(0, len(rows), at_once):
+            some = rows[start : start + at_once]
+            values[start : start + at_once] = self.array[some]
+            self._let_go_after(len(some) * touched)
         return values
+
+    def _let_go_after(self, touched: int) -> None:
+        """Unmap the pages that pile up; those of mode "c" may hold what is in no file."""
+        self._touched += touched
+        if self._touched >= _RESIDENT and self.array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+            _mapping(self.array).madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
 
     def identity(self) -> str | None:
         """The file, its time, and where in it the numbers lie; None where they may be written to."""
