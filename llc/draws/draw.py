@@ -11,7 +11,7 @@ from jaxtyping import Array
 from xarray import DataTree
 
 from llc.draws import processes
-from llc.draws.keys import as_key, describe_key
+from llc.draws.keys import as_key, describe_key, in_loops
 from llc.draws.observables import Observables
 from llc.draws.programs import Plan, begin, capacity_of, proceed
 from llc.draws.progress import progress_bar
@@ -135,7 +135,7 @@ def start_chains(
     keys = jax.random.split(as_key(rng_key), (np.size(kernel.step_size), num_chains))
     with accounted_for(kernel, posterior, num_chains):
         # a key of their own, none of those that the kernels go on with
-        start_keys = jax.random.split(jax.random.fold_in(as_key(rng_key), _STARTS), keys.shape)
+        start_keys = jax.random.split(jax.random.fold_in(in_loops(as_key(rng_key)), _STARTS), keys.shape)
         starts = dispersed_starts(posterior, start_keys) if dispersed else None
         return Chains(kernel, posterior, begin(kernel, posterior, keys, starts, num_warmup))
 

@@ -26,6 +26,18 @@ def as_key(rng_key: int | Array) -> Array:
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_written_out)
 
 
+def in_loops(key: Array) -> Array:
+    """The same key in JAX's own form, for what derives many keys and runs seldom: that compiles in a tenth of the time.
+
+    >>> key = as_key(0)
+    >>> bool((jax.random.bits(in_loops(key)) == jax.random.bits(key)).all())
+    True
+    """
+    if key.dtype != as_key(0).dtype:
+        return key
+    return jax.random.wrap_key_data(jax.random.key_data(key), impl="threefry2x32")
+
+
 def describe_key(rng_key: int | Array) -> str:
     """A key as text, for the record."""
     return str(rng_key) if isinstance(rng_key, int | np.integer) else str(jax.random.key_data(rng_key).tolist())
