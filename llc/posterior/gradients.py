@@ -9,7 +9,7 @@ A surrogate's mean over batches is ΔL_n(v) exactly, and so is its gradient's: t
 quiets the recorded loss difference too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from llc.posterior.local_posterior import LocalPosterior
 
 GRADIENTS = ("control_variate", "anchored", "minibatch", "full")
+OF_ONE_BATCH = ("control_variate", "minibatch", "full")  # those that depend on v alone, once the batch is drawn
 
 
 class LossEstimate(NamedTuple):
@@ -37,14 +38,14 @@ class Anchor(NamedTuple):
     age: Int[Array, ""]
 
 
-def check_gradient(gradient: str) -> None:
-    """Refuse an unknown name.
+def check_gradient(gradient: str, allowed: Sequence[str] = GRADIENTS) -> None:
+    """Refuse an unknown name, or one of no use to a kernel.
 
     Raises:
-        ValueError: naming the known ones.
+        ValueError: naming those of use.
     """
-    if gradient not in GRADIENTS:
-        msg = f"gradient={gradient!r}; it must be one of {', '.join(GRADIENTS)}."
+    if gradient not in allowed:
+        msg = f"gradient={gradient!r}; it must be one of {', '.join(allowed)} here."
         raise ValueError(msg)
 
 
@@ -100,10 +101,7 @@ def estimate_loss(
 def of_one_batch(
     posterior: LocalPosterior, rng_key: Array, gradient: str
 ) -> Callable[[Float[Array, "d"]], Float[Array, ""]]:
-    """v ↦ a surrogate of ΔL by one batch, drawn now and kept wherever it is looked at; on all data ΔL itself.
-
-    Not "anchored": the surrogate depends on v alone.
-    """
+    """v ↦ a surrogate of ΔL by one batch, drawn now and kept wherever it is looked at; on all data ΔL itself."""
     if on_all_data(posterior, gradient):
         return posterior.loss_difference
     indices = jax.random.randint(rng_key, (posterior.batch_size,), 0, posterior.n)

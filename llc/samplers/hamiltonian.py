@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-GRADIENTS = ("control_variate", "minibatch", "full")
 BATCH_TARGET = 0.4  # of the acceptance that the batch's error leaves: longer trajectories are worth a few refusals
 _ADAPTATION = 1.0  # of the log step size, in the first step; it decays as steps^−0.6
 
@@ -75,17 +74,6 @@ def of_batch(fall: Float[Array, "..."], own_fall: Float[Array, "..."]) -> Float[
     A trajectory that left for infinity says nothing of the batch.
     """
     return jnp.where(acceptance(own_fall) > 0, acceptance(fall - own_fall), BATCH_TARGET)
-
-
-def check_gradient(gradient: str) -> None:
-    """Refuse an unknown name.
-
-    Raises:
-        ValueError: naming the known ones.
-    """
-    if gradient not in GRADIENTS:
-        msg = f"gradient={gradient!r}; of HMC and replica exchange it must be one of {', '.join(GRADIENTS)}."
-        raise ValueError(msg)
 
 
 def check_target(target_accept_prob: float) -> None:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from llc.posterior.curvature import curvature_evaluations, largest_curvature, measured_metric, metric_evaluations
-from llc.posterior.gradients import of_one_batch, on_all_data
+from llc.posterior.gradients import OF_ONE_BATCH, check_gradient, of_one_batch, on_all_data
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.metric import Metric, unit_metric
 from llc.samplers.hamiltonian import (
@@ -27,7 +27,6 @@ from llc.samplers.hamiltonian import (
     Phase,
     acceptance,
     adapted,
-    check_gradient,
     check_target,
     energy,
     leapfrog,
@@ -86,7 +85,7 @@ class HMC(Kernel):
     virial_late = 1
 
     def __check_init__(self) -> None:
-        check_gradient(self.gradient)
+        check_gradient(self.gradient, OF_ONE_BATCH)
         if self.max_leapfrogs < 1 or not self.trajectory_length > 0:
             msg = (
                 f"max_leapfrogs={self.max_leapfrogs}, trajectory_length={self.trajectory_length}; "

@@ -15,14 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from llc.posterior.gradients import LossEstimate, of_one_batch, on_all_data
+from llc.posterior.gradients import OF_ONE_BATCH, LossEstimate, check_gradient, of_one_batch, on_all_data
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.hamiltonian import (
     BATCH_TARGET,
     Phase,
     acceptance,
     adapted,
-    check_gradient,
     check_target,
     energy,
     leapfrog,
@@ -112,7 +111,7 @@ class ReplicaExchange(Kernel):
             msg = f"num_leapfrogs={self.num_leapfrogs}; it must be at least 1."
             raise ValueError(msg)
         check_target(self.target_accept_prob)
-        check_gradient(self.gradient)
+        check_gradient(self.gradient, OF_ONE_BATCH)
 
     def init(
         self, rng_key: Array, num_warmup: int, init_params: Any, model_args: tuple[LocalPosterior], model_kwargs: Any

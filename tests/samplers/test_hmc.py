@@ -257,7 +257,7 @@ def test_a_trajectory_to_infinity_is_not_taken():
         ({"trajectory_length": np.nan}, "trajectory_length=nan"),
         (
             {"gradient": "anchored"},
-            "gradient='anchored'; of HMC and replica exchange it must be one of .*, minibatch, full",
+            "gradient='anchored'; it must be one of control_variate, minibatch, full here",
         ),
         ({"step_size": -0.1}, r"step_size=-0\.1; it must be a number ≥ 0"),
         ({"target_accept_prob": 0.0}, r"target_accept_prob=0\.0; it must be between 0 and 1"),

@@ -221,7 +221,7 @@ def test_a_loss_that_overflows_stops_no_replica(part):
         ({"num_leapfrogs": 0}, "num_leapfrogs=0; it must be at least 1"),
         ({"step_size": -0.1}, r"step_size=-0\.1; it must be a number ≥ 0"),
         ({"target_accept_prob": 1.0}, r"target_accept_prob=1\.0; it must be between 0 and 1"),
-        ({"gradient": "anchored"}, "gradient='anchored'; of HMC and replica exchange it must be one of .*, full"),
+        ({"gradient": "anchored"}, "gradient='anchored'; it must be one of control_variate, minibatch, full here"),
     ],
 )
 def test_what_is_refused(settings, match):
