@@ -51,7 +51,14 @@ def test_the_frame_has_a_row_a_step(run):
     assert frame["step"].tolist() == [0, 10, 20, 30, 40]
     assert {"llc", "std_error", "loss", "test_loss", "verdicts", "difference"} <= set(frame.columns)
     assert np.isnan(frame["difference"][0])
-    assert np.allclose(np.diff(frame["llc"]), frame["difference"][1:])
+
+
+def test_differences_are_the_exact_ones_with_smaller_errors_than_of_the_values(run):
+    frame, nbeta = run.to_dataframe(), 1000 / np.log(1000)
+    off = frame["difference"][1:] - np.diff([exact(params, nbeta, 10.0) for _, params in descent()])
+    assert (abs(off) < 4 * frame["difference_std_error"][1:]).all()
+    # common random numbers: the closer two steps are, the more of their errors cancels
+    assert frame["difference_std_error"][4] < 0.1 * np.hypot(frame["std_error"][3], frame["std_error"][4])
 
 
 def test_it_shows_itself(run):
