@@ -1,10 +1,13 @@
-"""What all tests share: programs compiled fast, and a folder of its own for each doctest that writes files."""
+"""What all tests share: programs compiled fast and forgotten in time, folders for doctests that write files."""
 
 import gc
 import os
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+
+_MOST_MAPPINGS = 20_000  # of memory: a program holds some fifteen, and Linux grants a process 65,530
 
 # XLA compiles twice as fast, for tests compile much and run little
 flags = "--xla_backend_optimization_level=1"
@@ -20,6 +23,16 @@ if worker and hasattr(os, "sched_setaffinity"):
     # a core each, for XLA's threads would stand in each other's way: a fifth less time
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and len(mappings.read_bytes().splitlines()) > _MOST_MAPPINGS:
+        import jax  # not before its flags are set
+
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
