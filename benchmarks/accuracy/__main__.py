@@ -6,6 +6,8 @@
     python benchmarks/accuracy cost        # gradients to a standard error of 5 %, beside plain minibatch SGLD
     python benchmarks/accuracy coverage    # simulated data: is the 95 % interval one?
     python benchmarks/accuracy thermostat  # SGNHT on quadratics with the noise of minibatches: 1.00 ± 0.02 of d/2
+    python benchmarks/accuracy virial      # how many times fewer draws the virial leaves to make
+    python benchmarks/accuracy flat        # flat directions that HMC crosses slowly, beside replica exchange
 
 Every part prints Markdown, and keeps what it measured in PART.jsonl: run again, it goes on where it ended.
 """
@@ -22,7 +24,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 from records import Records
 
-PARTS = ("exactness", "crossings", "rescaling", "cost", "coverage", "thermostat")
+PARTS = ("exactness", "crossings", "rescaling", "cost", "coverage", "thermostat", "virial", "flat")
 
 
 def main() -> None:
