@@ -1,6 +1,7 @@
 """Running kernels: chains and step sizes are array axes, and one program serves every checkpoint of the same shapes."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,14 +14,15 @@ from xarray import DataTree
 from llc.draws import processes
 from llc.draws.keys import as_key, describe_key, in_loops
 from llc.draws.observables import Observables
-from llc.draws.programs import Plan, begin, capacity_of, proceed
+from llc.draws.programs import Plan, begin, capacity_of, ladder_size, proceed
 from llc.draws.progress import progress_bar
 from llc.draws.room import accounted_for, refuse_what_does_not_fit
 from llc.draws.schema import to_datatree
 from llc.draws.starts import dispersed_starts
 from llc.posterior.devices import to_host
+from llc.posterior.ladder import rungs_of
 from llc.posterior.local_posterior import LocalPosterior
-from llc.samplers.kernel import Kernel
+from llc.samplers.kernel import Kernel, with_step_size
 
 _STARTS = 2**31 - 1  # folded into the key, where no chain is numbered
 _SECONDS_PER_CALL = 0.5  # between two looks at the keyboard and the progress bar
@@ -132,7 +134,7 @@ def start_chains(
     """
     posterior.layout.check_chains(num_chains)
     refuse_what_does_not_fit(kernel, posterior, num_chains, measured=dispersed)
-    keys = jax.random.split(as_key(rng_key), (np.size(kernel.step_size), num_chains))
+    keys = jax.random.split(as_key(rng_key), (ladder_size(kernel, posterior), num_chains))
     with accounted_for(kernel, posterior, num_chains):
         # a key of their own, none of those that the kernels go on with
         start_keys = jax.random.split(jax.random.fold_in(in_loops(as_key(rng_key)), _STARTS), keys.shape)
@@ -191,11 +193,25 @@ def advance(
 
 def collect(chains: Chains, settings: dict[str, Any]) -> DataTree:
     """The draws of chains as a DataTree."""
+    [draws] = collect_each(chains, [settings])
+    return draws
+
+
+def collect_each(chains: Chains, settings: Sequence[dict[str, Any]]) -> list[DataTree]:
+    """The same of each posterior of a ladder, with what is to be told of it."""
     if chains.draws is None:
         msg = "these chains hold no draws yet; advance them first."
         raise ValueError(msg)
-    settings = {"interrupted": int(chains.interrupted), **processes.about(chains.posterior.layout.mesh), **settings}
-    return to_datatree(chains.draws, chains.warmup, chains.kernel, chains.posterior, settings)
+    kernel, rungs = chains.kernel, rungs_of(chains.posterior)
+    common = {"interrupted": int(chains.interrupted), **processes.about(chains.posterior.layout.mesh)}
+    trees = []
+    for i, (posterior, own) in enumerate(zip(rungs, settings, strict=True)):
+        of_rung = lambda leaf, i=i: leaf.reshape(len(rungs), -1, *leaf.shape[1:])[i]
+        record, warmup = jax.tree.map(of_rung, (chains.draws, chains.warmup))
+        laddered = np.ndim(kernel.step_size) == 1
+        own_kernel = with_step_size(kernel, of_rung(kernel.step_size)) if laddered else kernel
+        trees.append(to_datatree(record, warmup, own_kernel, posterior, {**common, **own}))
+    return trees
 
 
 def _joined(records: list[Observables | None]) -> Observables | None:

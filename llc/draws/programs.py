@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from llc.draws.observables import Observables, empty_buffer, next_draw, shape_of
+from llc.posterior.ladder import num_rungs, tempered, tempering
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers.hmc import HMC, HMCState
 from llc.samplers.kernel import Kernel, with_step_size
@@ -39,7 +40,9 @@ def begin(
 ) -> Any:
     """The first states of chains, with leading axes (ladder, chain)."""
 
-    def one(kernel: Kernel, _: None, key: Array, start: Float[Array, "d"] | None = None) -> tuple[None, Any]:
+    def one(
+        kernel: Kernel, posterior: LocalPosterior, _: None, key: Array, start: Float[Array, "d"] | None = None
+    ) -> tuple[None, Any]:
         params = None if start is None else posterior.params(start)
         return None, kernel.init(key, num_warmup, params, (posterior,), {})
 
@@ -60,7 +63,7 @@ def proceed(
     """
     kernel, posterior, plan = given
 
-    def one(kernel: Kernel, state: Any) -> tuple[Any, Observables]:
+    def one(kernel: Kernel, posterior: LocalPosterior, state: Any) -> tuple[Any, Observables]:
         def body(i: Array, carry: tuple) -> tuple:
             state, buffer = carry
             measured = (plan.full_loss_every > 0) & ((plan.first + i) % jnp.maximum(plan.full_loss_every, 1) == 0)
@@ -86,7 +89,9 @@ def remeasure(
     """Every chain in a metric of its own, that of its latest `num_past` places; and these, the last one first."""
     kernel, posterior, num_past = given
 
-    def one(kernel: HMC, _: None, state: HMCState, past: Float[Array, "past d"]) -> tuple[None, Any]:
+    def one(
+        kernel: HMC, posterior: LocalPosterior, _: None, state: HMCState, past: Float[Array, "past d"]
+    ) -> tuple[None, Any]:
         past = jnp.roll(past, 1, axis=0).at[0].set(state.position)
         return None, (kernel.with_metric(state, posterior, past, num_past), past)
 
@@ -102,28 +107,46 @@ def capacity_of(states: Any, posterior: LocalPosterior, keep_weights: bool) -> i
     return max(1, min(CAPACITY, _CAPACITY_ELEMENTS // (chains * posterior.dimension)))
 
 
+def ladder_size(kernel: Kernel, posterior: LocalPosterior) -> int:
+    """Pairs of a step size and a posterior, each with chains of its own."""
+    return max(np.size(kernel.step_size), num_rungs(posterior))
+
+
 def _over_ladder(f: Callable[..., Any], kernel: Kernel, posterior: LocalPosterior) -> Callable[..., Any]:
-    """Map f(kernel, state, ...) → (state, made) over (ladder, chain); a kernel of one step size is a ladder of one.
+    """Map f(kernel, posterior, state, ...) → (state, made) over (ladder, chain).
+
+    The ladder is of step sizes, of posteriors, of both where the step sizes of each posterior follow one another, or of
+    one where there is one of both.
 
     Large chains run one after the other on a CPU: each fills the machine, and they need the room of one to work in.
     There the new states are written over the old ones.
     """
-    ladder = None if kernel.step_size is None or jnp.ndim(kernel.step_size) == 0 else 0
+    size, rungs = ladder_size(kernel, posterior), num_rungs(posterior)
+    settings = kernel.step_size, tempering(posterior)
+    axes = (0 if np.ndim(kernel.step_size) else None, 0 if rungs > 1 else None)
+    if 1 < rungs < size:
+        settings = settings[0], jax.tree.map(lambda leaf: jnp.repeat(leaf, size // rungs, axis=0), settings[1])
+
+    def one(settings: tuple[Any, Any], args: tuple) -> Any:
+        step_size, at = settings
+        return f(with_step_size(kernel, step_size), tempered(posterior, at), *args)
+
     if posterior.dimension < _LARGE or posterior.layout.mesh is not None or jax.default_backend() != "cpu":
-        one = lambda step_size, args: f(with_step_size(kernel, step_size), *args)
-        each = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(ladder, 0))
-        return lambda *args: each(kernel.step_size, args)
+        each = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(axes, 0))
+        return lambda *args: each(settings, args)
 
     def in_turn(*args: Any) -> Any:
-        num_rungs, num_chains = jax.tree.leaves(args)[0].shape[:2]
+        num_chains = jax.tree.leaves(args)[0].shape[1]
         states, *given = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), args)
 
         def turn(states: Any, i: Array) -> tuple[Any, Any]:
-            step_size = kernel.step_size if ladder is None else kernel.step_size[i // num_chains]
-            state, made = f(with_step_size(kernel, step_size), *jax.tree.map(lambda leaf: leaf[i], (states, *given)))
+            at = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)
+            of_ladder = zip(settings, axes, strict=True)
+            here = tuple(same if axis is None else at(same, i // num_chains) for same, axis in of_ladder)
+            state, made = one(here, tuple(at((states, *given), i)))
             return jax.tree.map(lambda room, leaf: room.at[i].set(leaf), states, state), made
 
-        results = jax.lax.scan(turn, states, jnp.arange(num_rungs * num_chains))
-        return jax.tree.map(lambda leaf: leaf.reshape(num_rungs, num_chains, *leaf.shape[1:]), results)
+        results = jax.lax.scan(turn, states, jnp.arange(size * num_chains))
+        return jax.tree.map(lambda leaf: leaf.reshape(size, num_chains, *leaf.shape[1:]), results)
 
     return in_turn

@@ -13,7 +13,8 @@ import numpy as np
 from llc.draws import processes
 from llc.draws.keys import as_key
 from llc.draws.memory import Memory, OutOfMemory, free_memory, in_units, is_out_of_memory, peak_bytes, size_of
-from llc.draws.programs import Plan, begin, capacity_of, no_past, proceed, remeasure
+from llc.draws.programs import Plan, begin, capacity_of, ladder_size, no_past, proceed, remeasure
+from llc.posterior.ladder import num_rungs
 from llc.posterior.local_posterior import LocalPosterior
 from llc.posterior.work import intermediates
 from llc.samplers.hmc import HMC
@@ -50,7 +51,7 @@ def memory(
         keep_weights: whether draws keep their weights.
         measured: of HMC, whether chains have metrics measured where they have been, as those of `llc.estimate` have.
     """
-    keys = jax.random.split(as_key(0), (np.size(kernel.step_size), num_chains))
+    keys = jax.random.split(as_key(0), (ladder_size(kernel, posterior), num_chains))
     start, states, _ = _begin_traced(kernel, posterior, keys, None, 0)
     past, before = None, peak_bytes(start.jaxpr)
     if measured and isinstance(kernel, HMC):
@@ -85,13 +86,13 @@ def refuse_what_does_not_fit(
     """
     free, mesh = free_memory(_devices_of(posterior)), posterior.layout.mesh
     examples = posterior.block_size * intermediates(posterior.problem, posterior.center)
-    most = 4 * _GENEROUS * num_chains * np.size(kernel.step_size) * (posterior.dimension + examples)
+    most = 4 * _GENEROUS * num_chains * ladder_size(kernel, posterior) * (posterior.dimension + examples)
     if processes.agreed(mesh, int(free is None or most < free)):
         return  # the estimate takes a second
     needs = partial(memory, kernel, measured=measured)
     estimate = needs(posterior, num_chains=num_chains)
     if not processes.agreed(mesh, int(estimate.fits)):
-        msg = f"{_account(kernel, num_chains, estimate)} {_what_fits(needs, posterior, num_chains)}"
+        msg = f"{_account(kernel, posterior, num_chains, estimate)} {_what_fits(needs, posterior, num_chains)}"
         raise OutOfMemory(msg)
 
 
@@ -100,9 +101,10 @@ def _devices_of(posterior: LocalPosterior) -> list[Any]:
     return list(posterior.center_gradient.devices() if mesh is None else mesh.devices.flat)
 
 
-def _account(kernel: Kernel, num_chains: int, estimate: Memory) -> str:
-    several = np.size(kernel.step_size)
-    chains = f"{num_chains} chain{'s' * (num_chains > 1)}" + (f" for each of {several} step sizes" * (several > 1))
+def _account(kernel: Kernel, posterior: LocalPosterior, num_chains: int, estimate: Memory) -> str:
+    chains, rungs = f"{num_chains} chain{'s' * (num_chains > 1)}", num_rungs(posterior)
+    for count, name in ((np.size(kernel.step_size) // rungs, "step sizes"), (rungs, "pairs of nbeta and localization")):
+        chains += f" for each of {count} {name}" * (count > 1)
     free = "an unknown amount" if estimate.available is None else in_units(estimate.available)
     return (
         f"{chains} of {type(kernel).__name__} need about {in_units(estimate.needed)} of memory "
@@ -152,5 +154,6 @@ def accounted_for(
         if not is_out_of_memory(error):
             raise
         estimate = memory(kernel, posterior, num_chains=num_chains, keep_weights=keep_weights)
-        msg = f"Memory ran out. {_account(kernel, num_chains, estimate)} Use fewer chains, or a smaller batch_size."
+        needed = _account(kernel, posterior, num_chains, estimate)
+        msg = f"Memory ran out. {needed} Use fewer chains, or a smaller batch_size."
         raise OutOfMemory(msg) from error

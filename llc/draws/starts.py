@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from llc.posterior.curvature import measured_metric, metric_evaluations
+from llc.posterior.ladder import num_rungs, rung
 from llc.posterior.local_posterior import LocalPosterior
 
 _SHRINK = 0.8
@@ -22,16 +23,16 @@ def dispersed_starts(posterior: LocalPosterior, keys: Array) -> Float[Array, "*c
     that a posterior around a minimum has in the mean, and the metric there knows the width of them all together.
 
     Args:
-        posterior: where chains will run.
+        posterior: where chains will run; of a ladder, as many of them in each.
         keys: a JAX key for each of them.
     """
 
-    def too_high(carry: tuple[Array, Array]) -> Array:
-        v, count = carry
-        energy = posterior.nbeta * posterior.loss_difference(v)
-        return ~(energy <= 0.5 * posterior.dimension) & (count < _MOST_SHRINKS)
+    def one(posterior: LocalPosterior, key: Array) -> Float[Array, "d"]:
+        def too_high(carry: tuple[Array, Array]) -> Array:
+            v, count = carry
+            energy = posterior.nbeta * posterior.loss_difference(v)
+            return ~(energy <= 0.5 * posterior.dimension) & (count < _MOST_SHRINKS)
 
-    def one(key: Array) -> Float[Array, "d"]:
         def again(i: Int[Array, ""], v: Float[Array, "d"]) -> Float[Array, "d"]:
             metric_key, noise_key = jax.random.split(jax.random.fold_in(key, i))
             metric = measured_metric(posterior, v[None], 1, metric_key)
@@ -41,7 +42,9 @@ def dispersed_starts(posterior: LocalPosterior, keys: Array) -> Float[Array, "*c
         return jax.lax.fori_loop(0, _LOOKS, again, jnp.zeros(posterior.dimension))
 
     flat = keys.reshape(-1)
-    return jax.lax.map(one, flat).reshape(*keys.shape, posterior.dimension)
+    rungs = jnp.arange(flat.size) * num_rungs(posterior) // flat.size
+    starts = jax.lax.map(lambda where: one(rung(posterior, where[0]), where[1]), (rungs, flat))
+    return starts.reshape(*keys.shape, posterior.dimension)
 
 
 def starts_evaluations(posterior: LocalPosterior) -> int:

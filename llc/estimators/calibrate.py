@@ -17,6 +17,7 @@ from llc.estimators.estimate import estimate
 from llc.estimators.measure import mean_of
 from llc.estimators.result import Estimate
 from llc.estimators.show import html_table, plain, show
+from llc.estimators.side_by_side import estimates_at
 from llc.estimators.tempering import tempered_loss
 from llc.estimators.uncertainty import Mean
 from llc.posterior.local_posterior import LocalPosterior
@@ -137,8 +138,7 @@ def calibrate(
     """Try kernels on equal budgets and choose the one of the smallest error among those that sample rightly.
 
     A kernel is disqualified where its virial is off (hot, or not yet spread), its chains drift, disagree or diverge.
-    Then λ̂ is estimated over SGLD's step sizes, side by side, and over γ and nβ by the chosen kernel: one compiled
-    program serves all values of a setting, and one run of replica exchange all of nβ.
+    Then λ̂ is estimated over SGLD's step sizes, and over γ and nβ by the chosen kernel, all values side by side.
 
     Args:
         problem: the loss and its data.
@@ -160,39 +160,22 @@ def calibrate(
     """
     posterior = LocalPosterior(problem, params, nbeta=nbeta, localization=localization, mask=mask)
     budget = _budget(posterior, max_gradient_evaluations, max_seconds)
-    common = {"nbeta": nbeta, "mask": mask, "batch_size": batch_size, "num_chains": num_chains, "progress": progress}
+    common = {"mask": mask, "batch_size": batch_size, "num_chains": num_chains}
+    shown, at = {"rng_key": rng_key, "progress": progress}, {"nbeta": nbeta, "localization": localization}
     tried = _candidates(posterior, num_chains, _PILOTS_SHARE * budget) if kernels is None else list(kernels)
-    pilots = [
-        _pilot(problem, params, kernel, _PILOTS_SHARE * budget / len(tried), rng_key, common, localization)
-        for kernel in tried
-    ]
+    each = _PILOTS_SHARE * budget / len(tried)
+    pilots = [_pilot(problem, params, kernel, each, common | shown | at) for kernel in tried]
     pilots.sort(key=lambda pilot: (len(pilot.faults), -pilot.efficiency))
     chosen = pilots[0]
-    share = (1 - _PILOTS_SHARE) * budget / (2 * len(_FACTORS) + 1)
-
-    def at(shares: int = 1, **changed: Any) -> Estimate:
-        settings = common | {"kernel": chosen.kernel, "localization": localization} | changed
-        return estimate(problem, params, rng_key=rng_key, max_gradient_evaluations=shares * share, **settings)
-
-    sizes, nbetas = _sgld_step(posterior) * np.array(_STEP_FACTORS), {f: f * float(posterior.nbeta) for f in _FACTORS}
-    if isinstance(chosen.kernel, ReplicaExchange):  # one run has all temperatures, up to its own
-        draws = at(len(nbetas), nbeta=max(nbetas.values())).draws
-        of_nbeta = {f: mean_of(at_nbeta * tempered_loss(draws, at_nbeta)) for f, at_nbeta in nbetas.items()}
-    else:
-        of_nbeta = {f: at(nbeta=at_nbeta).mean for f, at_nbeta in nbetas.items()}
-    sweeps = {
-        "step_size": at(kernel=SGLD(sizes)).by_step_size,
-        "localization": {f: at(localization=scaled(localization, f)).mean for f in _FACTORS},
-        "nbeta": of_nbeta,
-    }
-    center = {"step_size": min(sizes), "localization": 1.0, "nbeta": 1.0}
+    left = (1 - _PILOTS_SHARE) * budget
+    sweeps = _sweeps(posterior, params, localization, chosen.kernel, left, common | shown)
+    center = {"step_size": min(sweeps["step_size"], default=0.0), "localization": 1.0, "nbeta": 1.0}
     plateaus = {
         name: _plateau(sweep, center[name], chosen.estimate.mean if name == "step_size" else sweep[1.0])
         for name, sweep in sweeps.items()
         if sweep
     }
-    settings = {name: value for name, value in common.items() if value is not None and name != "progress"}
-    settings |= {"kernel": chosen.kernel, "localization": localization}
+    settings = {name: value for name, value in (common | at).items() if value is not None} | {"kernel": chosen.kernel}
     return Calibration(chosen.kernel, settings, tuple(_reasons(pilots)), tuple(pilots), sweeps, plateaus)
 
 
@@ -227,33 +210,48 @@ def _budget(
     return max_seconds * 3 * posterior.n / max(time.monotonic() - begun, 1e-6)
 
 
-def _pilot(
-    problem: Problem,
-    params: PyTree,
-    kernel: Kernel,
-    evaluations: float,
-    rng_key: int | Array,
-    common: dict[str, Any],
-    localization: Localization,
-) -> Pilot:
-    result = estimate(
-        problem,
-        params,
-        kernel=kernel,
-        rng_key=rng_key,
-        localization=localization,
-        relative_error=0.01,
-        max_gradient_evaluations=evaluations,
-        **common,
-    )
+def _pilot(problem: Problem, params: PyTree, kernel: Kernel, evaluations: float, settings: dict[str, Any]) -> Pilot:
+    settings = settings | {"relative_error": 0.01, "max_gradient_evaluations": evaluations}
+    result = estimate(problem, params, kernel=kernel, **settings)
     groups = [result.draws[name] for name in ("sample_stats", "warmup_sample_stats") if name in result.draws.children]
     thinning = result.settings["thinning"]
     spent = sum(float(np.nansum(group["gradient_evaluations"].to_numpy())) for group in groups) * thinning
     return Pilot(kernel, result, spent)
 
 
-def _sgld_step(posterior: LocalPosterior) -> float:
-    return calibration.CAUTION * 4 / calibration.curvature_at_center(posterior)
+def _sweeps(
+    posterior: LocalPosterior,
+    params: PyTree,
+    localization: Localization,
+    kernel: Kernel,
+    budget: float,
+    settings: dict[str, Any],
+) -> dict[str, dict[float, Mean]]:
+    """λ̂ over SGLD's step sizes; and by the kernel over γ and nβ, all of which run side by side.
+
+    Of replica exchange the highest nβ is enough: its ladder holds the others.
+    """
+    share, nbeta = budget / (2 * len(_FACTORS) + 1), float(posterior.nbeta)
+    sizes = calibration.CAUTION * 4 / calibration.curvature_at_center(posterior) * np.array(_STEP_FACTORS)
+    exchange = isinstance(kernel, ReplicaExchange)
+    highest = _FACTORS[-1]
+    pairs = list(
+        dict.fromkeys([*((1.0, f) for f in _FACTORS), *((f, 1.0) for f in _FACTORS if not exchange or f == highest)])
+    )
+    of_pair = {"kernel": kernel, "max_gradient_evaluations": 2 * len(_FACTORS) * share / len(pairs)}
+    where = [(by_nbeta * nbeta, scaled(localization, by_gamma)) for by_nbeta, by_gamma in pairs]
+    results = dict(zip(pairs, estimates_at(posterior.problem, params, where, **of_pair, **settings), strict=True))
+    if exchange:
+        draws = results[highest, 1.0].draws
+        of_nbeta = {f: mean_of(f * nbeta * tempered_loss(draws, f * nbeta)) for f in _FACTORS}
+    else:
+        of_nbeta = {f: results[f, 1.0].mean for f in _FACTORS}
+    at_center = {"nbeta": nbeta, "localization": localization, "max_gradient_evaluations": share}
+    return {
+        "step_size": estimate(posterior.problem, params, kernel=SGLD(sizes), **at_center, **settings).by_step_size,
+        "localization": {f: results[1.0, f].mean for f in _FACTORS},
+        "nbeta": of_nbeta,
+    }
 
 
 def _plateau(sweep: dict[float, Mean], center: float, chosen: Mean) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from llc.estimators import calibration
 from llc.estimators.estimate import estimate
 from llc.estimators.free_energy import free_energy_from, integrate_coefficients
 from llc.estimators.measure import Measure
+from llc.estimators.side_by_side import estimates_at
 from llc.estimators.waic import waic_from
 from llc.estimators.wbic import wbic_from
 from llc.posterior.local_posterior import LocalPosterior
@@ -40,8 +41,8 @@ def free_energy(
     """F = −log ∫ e^{−nβ L_n(w)} φ(w) dw in nats, φ = N(w*, Γ⁻¹): thermodynamic integration from φ to the posterior.
 
     At nβ = n, the default, it is the negative log marginal likelihood of the data under the localising prior. One run
-    of replica exchange gives it where that is affordable; else a series of estimates at temperatures that are
-    integrated over (Friel, Hurn & Wyse 2014), all by one compiled program.
+    of replica exchange gives it where that is affordable; else chains at all temperatures side by side, whose λ̂ are
+    integrated over (Friel, Hurn & Wyse 2014).
 
     Args:
         problem: the loss and its data.
@@ -60,25 +61,23 @@ def free_energy(
     Raises:
         ValueError: as `llc.estimate`.
     """
-    where = {"localization": localization, "mask": mask}
-    posterior = LocalPosterior(problem, params, nbeta=problem.n if nbeta is None else nbeta, **where)
+    nbeta = problem.n if nbeta is None else nbeta
+    posterior = LocalPosterior(problem, params, nbeta=nbeta, localization=localization, mask=mask)
     if kernel is None:
         kernel, _ = calibration.choose_kernel(posterior, num_chains)
         kernel = kernel if isinstance(kernel, ReplicaExchange) else None
-    settings |= where | {"kernel": kernel, "num_chains": num_chains}
+    settings |= {"kernel": kernel, "mask": mask, "num_chains": num_chains}
     if isinstance(kernel, ReplicaExchange):
-        at = float(posterior.nbeta)
-        return free_energy_from(estimate(problem, params, nbeta=at, rng_key=rng_key, **settings).draws)
+        [result] = estimates_at(problem, params, [(float(posterior.nbeta), localization)], rng_key=rng_key, **settings)
+        return free_energy_from(result.draws)
     keys = jax.random.split(as_key(rng_key))
     prior = np.asarray(_prior_losses(posterior, keys[0]), np.float64)
     # so hot that the prior is still the posterior
     spread = float(np.diff(np.nanquantile(prior, [0.25, 0.75]))[0])
     hottest = min(1.0 / max(spread, 1e-30), float(posterior.nbeta))
     count = 1 + int(np.ceil(np.log(float(posterior.nbeta) / hottest) / np.log(_RATIO)))
-    estimates = [
-        estimate(problem, params, nbeta=float(at), rng_key=jax.random.fold_in(keys[1], i), **settings)
-        for i, at in enumerate(np.geomspace(hottest, float(posterior.nbeta), max(2, count)))
-    ]
+    ladder = np.geomspace(hottest, float(posterior.nbeta), max(2, count)).tolist()
+    estimates = estimates_at(problem, params, [(at, localization) for at in ladder], rng_key=keys[1], **settings)
     return integrate_coefficients(estimates, prior, posterior.center_loss)
 
 

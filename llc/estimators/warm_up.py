@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from llc.draws.starts import starts_evaluations
 from llc.estimators.calibration import CAUTION, FEWEST_TRAJECTORIES, WARMUP
 from llc.posterior.curvature import largest_curvature, products_work
 from llc.posterior.devices import to_host
+from llc.posterior.ladder import rungs_of
 from llc.posterior.local_posterior import LocalPosterior
 from llc.samplers import HMC, ReplicaExchange
 from llc.samplers.kernel import Kernel, with_step_size
@@ -180,38 +182,44 @@ def warm_up_ladder(
     rng_key: int | Array,
     effort: Effort,
     halvings: int,
-) -> tuple[Chains, dict[str, Any]]:
+) -> tuple[Chains, list[dict[str, Any]]]:
     """Chains near equilibrium, on a ladder of step sizes that are stable where the chains went; and the choices made.
+
+    Of a ladder of posteriors each has its own, and its own choices.
 
     The curvature at w* is not that of the typical set: on singular models flat directions move, and stiffen the others.
     It is measured again along the way, at the chains' own positions, and the step size follows its maximum. All of the
     ladder warms up at its largest step, which spreads the fastest.
     """
-    key = jax.random.fold_in(as_key(rng_key), halvings)
+    key, rungs = jax.random.fold_in(as_key(rng_key), halvings), rungs_of(posterior)
     points = int(np.clip(_CURVATURE_WORK / products_work(posterior), 1, _CURVATURE_POINTS))
     noise = jax.random.normal(key, (points, posterior.dimension))
+    preconditioners: list[Any] = [None] * len(rungs)
 
-    def largest(positions: Array) -> float:  # one after the other, so that any number of them is one program
-        looks = [largest_curvature(posterior, v[None], key, preconditioner) for v in positions]
-        return max(float(look[0]) for look in looks)
+    def largest(positions: Float[Array, "rungs points d"]) -> Float[np.ndarray, "rungs"]:
+        def at(v: Array, i: int) -> float:  # one after the other, so that any number of them is one program
+            return float(largest_curvature(rungs[i], v[None], key, preconditioners[i])[0])
 
-    def limit() -> float:
+        return np.array([max(at(v, i) for v in of_rung) for i, of_rung in enumerate(positions)])
+
+    def limit() -> Float[np.ndarray, "rungs"]:
         share = CAUTION * 4 / curvature
         # of a kernel with momentum the step is a time, the square root of ε
-        return (math.sqrt(share) if isinstance(kernel, MomentumKernel) else share) * 0.5**halvings
+        return (np.sqrt(share) if isinstance(kernel, MomentumKernel) else share) * 0.5**halvings
 
-    preconditioner = None
-    curvature = at_center = largest(jnp.zeros_like(noise[:1]))
+    def with_steps(factors: Sequence[float]) -> Kernel:
+        return with_step_size(kernel, jnp.asarray(np.outer(step_size, factors).ravel(), float))
+
+    curvature = at_center = largest(jnp.zeros((len(rungs), 1, posterior.dimension)))
     # a first step of that size would meet another curvature already
-    curvature = max(curvature, largest(math.sqrt(CAUTION * 4 / curvature) * noise))
-    step_size, time, steps = limit(), 0.0, 0
-    same, ladder = jnp.ones(len(LADDER)), jnp.asarray(LADDER)
-    kernels = with_step_size(kernel, step_size * same)
-    chains = start_chains(kernels, posterior, key, num_chains=effort.num_chains, num_warmup=_ALWAYS)
+    curvature = np.maximum(curvature, largest(jnp.sqrt(CAUTION * 4 / curvature)[:, None, None] * noise))
+    step_size, time, steps = limit(), np.zeros(len(rungs)), 0
+    same = [1.0] * len(LADDER)
+    chains = start_chains(with_steps(same), posterior, key, num_chains=effort.num_chains, num_warmup=_ALWAYS)
     positions = jnp.zeros_like(noise[:1])
     settings = {"warmup": True, "full_loss_every": 0, "progress": effort.progress}
     for part in _CHECKS:
-        by_time, given = (part * _WARMUP_TIME - time) / step_size, effort.num_warmup
+        by_time, given = float(np.max((part * _WARMUP_TIME - time) / step_size)), effort.num_warmup
         wanted = by_time if given is None else part * given - steps
         wanted = min(math.ceil(wanted), effort.max_steps // 2 - steps) if given is None else math.ceil(wanted)
         if wanted <= 0:
@@ -224,22 +232,31 @@ def warm_up_ladder(
         positions = chains.states.position.reshape(-1, posterior.dimension)
         if not within_prior(positions):
             break
-        looked_at = positions[jnp.linspace(0, len(positions) - 1, points).astype(int)]
+        of_rungs = positions.reshape(len(rungs), -1, posterior.dimension)
+        looked_at = of_rungs[:, jnp.linspace(0, of_rungs.shape[1] - 1, points).astype(int)]
         if hasattr(chains.states, "preconditioner"):
             # it has changed: what was seen of the curvature under another is of no use
-            preconditioner, curvature = chains.states.preconditioner.diagonal.mean(axis=(0, 1)), 0.0
-        curvature = max(curvature, largest(looked_at))
-        step_size = limit() if preconditioner is not None else min(step_size, limit())
-        chains = chains._replace(kernel=with_step_size(kernel, step_size * same))
-    choices = {
-        "curvature_at_center": at_center,
-        "curvature_along_warmup": curvature,
-        "warmup_steps": steps,
-        "warmup_time": time,
-        "halvings": halvings,
-        "stable": int(within_prior(positions)),
-    }
-    return _frozen(chains)._replace(kernel=with_step_size(kernel, step_size * ladder)), choices
+            diagonal = chains.states.preconditioner.diagonal
+            preconditioners = list(diagonal.reshape(len(rungs), -1, diagonal.shape[-1]).mean(axis=1))
+            curvature = largest(looked_at)
+            step_size = limit()
+        else:
+            curvature = np.maximum(curvature, largest(looked_at))
+            step_size = np.minimum(step_size, limit())
+        chains = chains._replace(kernel=with_steps(same))
+    stable = int(within_prior(positions))
+    choices = [
+        {
+            "curvature_at_center": float(at_center[i]),
+            "curvature_along_warmup": float(curvature[i]),
+            "warmup_steps": steps,
+            "warmup_time": float(time[i]),
+            "halvings": halvings,
+            "stable": stable,
+        }
+        for i in range(len(rungs))
+    ]
+    return _frozen(chains)._replace(kernel=with_steps(LADDER)), choices
 
 
 def within_prior(positions: Float[Array, "points d"]) -> bool:

@@ -56,11 +56,11 @@ class LocalPosterior(eqx.Module):
 
     problem: Problem
     center: PyTree[Float[Array, "..."]]
-    nbeta: Float[Array, ""]
-    localization: Float[Array, "leaves"]
+    nbeta: Float[Array, "*rungs"]
+    localization: Float[Array, "*rungs leaves"]
     free: tuple[Int[Array, "free"], ...] | None
     center_losses: Float[Array, "n"] | Float[Array, "1"]
-    center_gradient: Float[Array, "d"]
+    center_gradient: Float[Array, "*rungs d"]
     batch_size: int = eqx.field(static=True)
     block_size: int = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -41,6 +41,9 @@ class Kernel(MCMCKernel, eqx.Module):
         """Per-example gradients that a step costs."""
 
 
+SomeKernel = TypeVar("SomeKernel", bound=Kernel)
+
+
 def step_size_leaf(step_size: ArrayLike | Sequence[float] | None) -> Any:
     """A step size, or a ladder of them, as an array: a leaf, so that another value does not recompile.
 
@@ -56,7 +59,7 @@ def step_size_leaf(step_size: ArrayLike | Sequence[float] | None) -> Any:
     return jnp.asarray(values, jnp.result_type(float))
 
 
-def with_step_size(kernel: Kernel, step_size: Array | None) -> Any:
+def with_step_size(kernel: SomeKernel, step_size: Array | None) -> SomeKernel:
     """The same kernel at another step size, or ladder of them."""
     return eqx.tree_at(lambda k: k.step_size, kernel, step_size, is_leaf=lambda x: x is None)
 

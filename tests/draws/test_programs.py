@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import llc
+from llc.draws import draw as drawing
 from llc.draws import programs
+from llc.posterior.ladder import ladder_of, rungs_of
 
 KERNELS = {
     "one step size": llc.samplers.SGLD(step_size=1e-2),
@@ -25,10 +27,16 @@ def posterior():
     return llc.LocalPosterior(problem, w, localization=1.0, batch_size=32)
 
 
+def traced_anew():
+    """For the choice is made while a program is traced."""
+    for program in (programs.begin, programs.proceed):
+        program._cached.clear_cache()
+
+
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_in_turn_they_draw_what_they_draw_side_by_side(kernel, posterior, monkeypatch):
     def drawn():
-        jax.clear_caches()  # the choice is made while a program is traced
+        traced_anew()
         settings = {"num_chains": 3, "num_warmup": 2, "num_draws": 5, "thinning": 2, "keep_weights": True}
         return llc.draw(kernel, posterior, progress=False, **settings)
 
@@ -47,4 +55,27 @@ def test_in_turn_they_draw_what_they_draw_side_by_side(kernel, posterior, monkey
         assert in_turn[group].sizes == side_by_side[group].sizes
         for name, values in in_turn[group].data_vars.items():
             np.testing.assert_allclose(values, side_by_side[group][name], rtol=1e-3, atol=1e-5, err_msg=str(name))
-    jax.clear_caches()
+    traced_anew()
+
+
+@pytest.mark.parametrize("steps", [1e-2, [1e-2, 5e-3, 2e-2, 1e-2]])
+def test_a_ladder_of_posteriors_is_each_of_them(steps, posterior, monkeypatch):
+    ladder, kernel = ladder_of(posterior, [(10.0, 1.0), (50.0, 3.0)]), llc.samplers.SGLD(step_size=steps)
+
+    def draws():
+        traced_anew()
+        chains = drawing.start_chains(kernel, ladder, 0, num_chains=3, num_warmup=0)
+        return drawing.advance(chains, 5, keep_weights=True).draws
+
+    side_by_side = draws()
+    monkeypatch.setattr(programs, "_LARGE", 0)
+    for one, other in zip(jax.tree.leaves(draws()), jax.tree.leaves(side_by_side), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    keys = jax.random.split(jax.random.key(0), (max(2, np.size(steps)), 3))
+    for i, step_size in enumerate(np.broadcast_to(steps, len(keys))):
+        rung, alone = rungs_of(ladder)[i * 2 // len(keys)], llc.samplers.SGLD(step_size=float(step_size))
+        state = alone.init(keys[i, 1], 0, None, (rung,), {})
+        for _ in range(5):
+            state = alone.sample(state, (rung,), {})
+        np.testing.assert_allclose(side_by_side.position[i, 1, -1], state.position, rtol=1e-3, atol=1e-5)
+    traced_anew()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llc.draws.starts import dispersed_starts
+from llc.posterior.ladder import ladder_of, rungs_of
 from llc.posterior.local_posterior import LocalPosterior
 from llc.problem import Problem
 from tests.samplers.moments import assert_means
@@ -59,3 +60,11 @@ def test_what_must_be_pulled_does_not_pull_what_is_flat():
     squares = np.square(np.asarray(dispersed_starts(posterior, KEYS[0, :400])))
     assert 0.5 < squares[:, :8].sum(axis=1).mean() / exact < 2
     assert squares[:, 8:].mean() > 0.5
+
+
+def test_those_of_a_ladder_are_those_of_each_posterior():
+    problem = Problem(lambda w, x: 0.5 * jnp.sum(HESSIAN * w**2) + 0 * x, jnp.zeros(10))
+    ladder = ladder_of(LocalPosterior(problem, jnp.zeros(3)), [(10.0, 2.0), (1e4, 2.0)])
+    starts = dispersed_starts(ladder, KEYS[:, :5])
+    for i, posterior in enumerate(rungs_of(ladder)):
+        np.testing.assert_allclose(starts[i], dispersed_starts(posterior, KEYS[i, :5]), rtol=1e-4, atol=1e-6)

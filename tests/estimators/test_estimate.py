@@ -8,7 +8,7 @@ import pytest
 
 import llc
 from llc.draws import draw as draw_module
-from llc.estimators.estimate import Goal
+from llc.estimators.side_by_side import Goal
 
 CURVATURES = np.array([2.0, 0.5, 0.0], np.float32)
 
