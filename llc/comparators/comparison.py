@@ -86,11 +86,12 @@ class Comparison:
         return plain(tables | {"over_localization": curve, "estimate": self.estimate.to_dict()})
 
     def plot(self) -> Any:
-        """λ̂ over γ between what the tangent and BIC say, and predictions against what was measured."""
+        """λ̂ between what the tangent and BIC say, over γ where known, and predictions against what was measured."""
         from llc.plots.comparison import plot_comparison
 
         half = self.estimate.dimension / 2
-        return plot_comparison(self.over_localization, half, self.tables["generalization"], _TRUTH)
+        rows = self.tables["complexity"], self.tables["generalization"]
+        return plot_comparison(self.over_localization, half, *rows, _TRUTH)
 
 
 class Comparisons(Mapping[str, Comparison]):

@@ -15,18 +15,24 @@ _TWO_SIDED = 1.96
 _WIDE = 20.0  # values further apart than this are read on a logarithmic scale
 
 
-def plot_comparison(over_localization: Sequence[Any], bic: float, rows: Sequence[Any], truth: str) -> Figure:
-    """λ̂ over γ between the tangent's prediction and BIC's, and predictions of the loss beside the measured one.
+def plot_comparison(
+    over_localization: Sequence[Any], bic: float, complexity: Sequence[Any], generalization: Sequence[Any], truth: str
+) -> Figure:
+    """λ̂ beside the tangent's prediction and BIC's, over γ where it is known, and predictions of the loss.
 
     Args:
         over_localization: with `factor` (of γ), `llc`, `std_error` and `ntk`.
         bic: d/2.
-        rows: with `measure`, `value` and `error`, in nats per example.
-        truth: the measure that the others are held against.
+        complexity: with `measure`, `value` and `error`.
+        generalization: the same, in nats per example.
+        truth: the measure of these that the others are held against.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    plot_over_localization(left, over_localization, bic)
-    plot_rows(right, rows, truth)
+    if len(over_localization) > 1:
+        plot_over_localization(left, over_localization, bic)
+    else:
+        plot_rows(left, complexity, "λ̂", "complexity")
+    plot_rows(right, generalization, truth, "nats per example")
     return figure
 
 
@@ -41,8 +47,8 @@ def plot_over_localization(axes: Axes, over_localization: Sequence[Any], bic: fl
     axes.legend(frameon=False)
 
 
-def plot_rows(axes: Axes, rows: Sequence[Any], truth: str) -> None:
-    """Each prediction of the loss on new data with its error; the measured loss as a band."""
+def plot_rows(axes: Axes, rows: Sequence[Any], truth: str, unit: str) -> None:
+    """Each measure with its error; what was measured as a band."""
     known = [row for row in rows if np.isfinite(row.value)][::-1]
     names, places = [row.measure for row in known], np.arange(len(known))
     values, errors = np.array([(row.value, np.nan_to_num(row.error)) for row in known]).T
@@ -54,7 +60,7 @@ def plot_rows(axes: Axes, rows: Sequence[Any], truth: str) -> None:
         axes.axvline(value, color=GREEN, linewidth=1)
     if values.max() > _WIDE * values.min() > 0:
         axes.set_xscale("log")
-    axes.set_xlabel("nats per example (band: measured, 95 %)" if truth in names else "nats per example")
+    axes.set_xlabel(f"{unit} (band: 95 %)" if truth in names else unit)
 
 
 def plot_predictions(predictions: dict[str, np.ndarray], truth: str) -> Figure:

@@ -1,6 +1,7 @@
 """Each row of a comparison against the closed forms of conjugate linear regression; what cannot be had says so."""
 
 import json
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -186,6 +187,9 @@ def test_a_comparison_shows_itself(comparison, tmp_path):
     left, right = figure.axes
     assert len(left.get_lines()) >= 3
     assert [label.get_text() for label in right.get_yticklabels()] == MEASURES["generalization"][::-1]
+    # of one γ there is no curve
+    left, _ = replace(comparison, over_localization=comparison.over_localization[:1]).plot().axes
+    assert [label.get_text() for label in left.get_yticklabels()] == MEASURES["complexity"][::-1]
 
 
 def test_the_command_line_shows_a_line_tables_or_json(comparison, capsys):
