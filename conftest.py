@@ -13,6 +13,7 @@ _MOST_MAPPINGS = 20_000  # of memory: a program holds some fifteen, and Linux gr
 flags = "--xla_backend_optimization_level=1"
 if version("jaxlib").startswith("0.10."):  # later ones end at a flag that they no longer know
     flags += " --xla_cpu_use_fusion_emitters=false"
+    flags += " --xla_cpu_parallel_codegen_split_count=1"  # a core's own program in one part, of a third fewer mappings
 os.environ.setdefault("XLA_FLAGS", flags)
 
 # many tests leave gigabytes of traced programs, and to search them for cycles all the time took a sixth of it

@@ -21,7 +21,7 @@ import llc
 
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "0.45"
 P, EMBEDDING, HIDDEN, WEIGHT_DECAY = 53, 16, 32, 1e-4
-STEPS, RADII = (0, 100, 200, 400, 550, 700, 850, 1200), (0.5, 0.25)
+STEPS, RADII = (0, 100, 200, 550, 700, 1200), (0.5, 0.25)
 
 rng = np.random.default_rng(0)
 pairs = rng.permutation(np.stack(np.divmod(np.arange(P * P), P), axis=1))

@@ -50,36 +50,15 @@ def estimates_at(
     mesh: Mesh | None = None,
     progress: bool = True,
 ) -> list[Estimate]:
-    """λ̂ at each of several (nβ, γ).
+    """λ̂ at each of several pairs of nβ (n / log n where it is None) and γ; all else is as in `llc.estimate`.
 
-    All have as many draws, and draw until the last of them is known well enough.
-
-    Args:
-        problem: the loss and its data.
-        params: the checkpoint w*.
-        at: each nβ, n / log n where it is None, and γ, a number or a rule.
-        rng_key: as of `llc.estimate`, and so are the other settings; a budget is that of each.
-        kernel: as there.
-        mask: as there.
-        batch_size: as there.
-        num_chains: as there.
-        num_warmup: as there.
-        num_draws: as there.
-        thinning: as there.
-        relative_error: as there.
-        max_gradient_evaluations: as there.
-        keep_weights: as there.
-        mesh: as there.
-        progress: as there.
-
-    Returns:
-        The estimates, in their order.
+    All have as many draws, and go on until the last of them is known well enough. A budget is that of each.
 
     Raises:
         ValueError: as `llc.estimate`.
     """
     asked = dict(locals())
-    asked |= dict(zip(("nbeta", "localization"), at[0], strict=True)) if len(at) == 1 else {}
+    asked["nbeta"], asked["localization"] = zip(*asked.pop("at"), strict=True)
     check_agreement(mesh, problem, params, asked)
     _check_numbers(num_chains, num_warmup, num_draws, thinning, relative_error)
     nbeta, localization = at[0]
@@ -151,11 +130,10 @@ def _on_a_ladder(
     if choices[0]["stable"] or last or chains.interrupted:
         told = [own | of_rung | {"thinning": thinning} for own, of_rung in zip(records, choices, strict=True)]
         results = _draw_until(chains, goal, effort, told)
-        effort, stable = (
-            effort.after(results[0].settings["num_draws"] * thinning),
-            not any(r.num_diverged for r in results),
-        )
-        if stable or last or effort.max_steps == 0 or results[0].settings["interrupted"]:
+        settings = results[0].settings
+        effort = effort.after(settings["num_draws"] * thinning)
+        stable = not any(result.num_diverged for result in results)
+        if stable or last or effort.max_steps == 0 or settings["interrupted"]:
             return results
     return _on_a_ladder(posterior, kernel, rng_key, effort, goal, records, halvings + 1)
 

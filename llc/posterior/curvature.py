@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.fft
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from matfree import decomp
 
 from llc.posterior.local_posterior import LocalPosterior
@@ -70,49 +70,53 @@ def measured_metric(
     of signs, and at one position M is I + nβ |H|. At most 2048 examples are looked at.
     """
     probe_key, example_key = jax.random.split(rng_key)
-    metric, d = unit_metric(posterior), posterior.dimension
+    d, whole = posterior.dimension, posterior.layout.vector_parts == 1
     few, count = d <= _NUM_PROBES, _metric_probes(d)
-    if few and posterior.layout.vector_parts == 1:
-        metric = Metric(metric.scales, ((None, None),), ((1, d),))
+    shapes = ((1, d),) if few and whole else unit_metric(posterior).shapes
 
-    def total(part: int, scales: Float[Array, "d"], of_product: Callable[[Array], Any], zero: Any) -> Any:
-        """Σ over so many vectors x of what is wanted of H B S x."""
+    def unit_vectors(size: int, other: int) -> Float[Array, "size size"] | None:
+        return jnp.eye(size) if whole and 1 < size <= min(_LARGEST_BASIS, count * other) else None
+
+    bases = tuple((unit_vectors(rows, columns), unit_vectors(columns, rows)) for rows, columns in shapes)
+
+    def look(so_far: tuple[Metric, Array], part: Int[Array, ""]) -> tuple[tuple[Metric, Array], None]:
+        """A pass over so many H B S x, the first for B, two for K: a loop, for compilers to meet the Hessian once."""
+        metric, curvature = so_far
         key = jax.random.fold_in(probe_key, part)
-        bases = _random_bases(key, d, count // d) if few else None
-
-        def add(i: Int[Array, ""], sums: Any) -> Any:
-            if bases is None:
-                x = jax.random.rademacher(jax.random.fold_in(key, i), (d,), float)
-            else:
-                x = math.sqrt(d) * bases[i]
-            hessian = _hessian_product(posterior, positions[i % num_positions], example_key, _METRIC_EXAMPLES)
-            product = hessian(metric.from_basis(scales * x))
-            return jax.tree.map(jnp.add, sums, of_product(jnp.where(jnp.isfinite(product), product, 0.0)))
-
-        return jax.lax.fori_loop(0, count, add, zero)
-
-    def row_norms(part: int, scales: Float[Array, "d"]) -> Float[Array, "d"]:
-        squares = total(part, scales, lambda product: jnp.square(metric.to_basis(product)), jnp.zeros(d))
-        return jnp.sqrt(squares / count)
-
-    if posterior.layout.vector_parts == 1:
-        found = [
-            (1 < rows <= min(_LARGEST_BASIS, count * columns), 1 < columns <= min(_LARGEST_BASIS, count * rows))
-            for rows, columns in metric.shapes
-        ]
+        vectors = _random_bases(key, d, count // d) if few else None
 
         def outer(product: Float[Array, "d"]) -> Any:
-            pairs = zip(metric.matrices(product), found, strict=True)
-            return [(x @ x.T if rows else None, x.T @ x if columns else None) for x, (rows, columns) in pairs]
+            sides = zip(metric.matrices(product), bases, strict=True)
+            return tuple((None if a is None else x @ x.T, None if b is None else x.T @ x) for x, (a, b) in sides)
 
-        outers = total(0, metric.scales, outer, jax.tree.map(jnp.zeros_like, outer(jnp.zeros(d))))
-        bases = jax.tree.map(lambda square: jnp.linalg.eigh(square)[1], outers)
-        metric = eqx.tree_at(lambda m: m.bases, metric, tuple(bases), is_leaf=lambda x: x is None)
-    curvature = row_norms(1, metric.scales)
-    seen = curvature > 8 * jnp.finfo(curvature.dtype).eps * curvature.max()
-    scales = jnp.where(seen, jax.lax.rsqrt(1.0 + posterior.nbeta * curvature), 1.0)
-    curvature = jnp.where(seen, curvature, row_norms(2, scales))
+        def add(i: Int[Array, ""], sums: tuple[Any, Array]) -> tuple[Any, Array]:
+            if vectors is None:
+                x = jax.random.rademacher(jax.random.fold_in(key, i), (d,), float)
+            else:
+                x = math.sqrt(d) * vectors[i]
+            hessian = _hessian_product(posterior, positions[i % num_positions], example_key, _METRIC_EXAMPLES)
+            product = hessian(metric.from_basis(metric.scales * x))
+            product = jnp.where(jnp.isfinite(product), product, 0.0)
+            outers, squares = sums
+            outers = jax.lax.cond(part == 0, lambda: jax.tree.map(jnp.add, outers, outer(product)), lambda: outers)
+            return outers, squares + jnp.square(metric.to_basis(product))
+
+        zeros = jax.tree.map(jnp.zeros_like, (bases, curvature))
+        outers, squares = jax.lax.fori_loop(0, count, add, zeros)
+        eigenvectors = lambda: jax.tree.map(lambda square: jnp.linalg.eigh(square)[1], outers)
+        found = jax.lax.cond(part == 0, eigenvectors, lambda: metric.bases)
+        norms = jnp.sqrt(squares / count)
+        scales = jnp.where((part == 1) & _seen(norms), jax.lax.rsqrt(1.0 + posterior.nbeta * norms), 1.0)
+        return (Metric(scales, found, shapes), jnp.where((part == 2) & _seen(curvature), curvature, norms)), None
+
+    begin = Metric(jnp.ones(d), bases, shapes), jnp.zeros(d)
+    (metric, curvature), _ = jax.lax.scan(look, begin, jnp.arange(0 if whole else 1, 3))
     return eqx.tree_at(lambda m: m.scales, metric, jax.lax.rsqrt(1.0 + posterior.nbeta * curvature))
+
+
+def _seen(curvature: Float[Array, "d"]) -> Bool[Array, "d"]:
+    """What float32 knows of beside the largest."""
+    return curvature > 8 * jnp.finfo(curvature.dtype).eps * curvature.max()
 
 
 def metric_evaluations(posterior: LocalPosterior) -> int:

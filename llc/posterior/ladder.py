@@ -37,8 +37,8 @@ def ladder_of(posterior: LocalPosterior, at: Sequence[tuple[float | int | None, 
     >>> from llc import Problem
     >>> problem = Problem(lambda w, x: 0.5 * ((x - w) ** 2).sum(1), jnp.ones((1000, 2)))
     >>> ladder = ladder_of(LocalPosterior(problem, jnp.zeros(2)), [(10.0, 1.0), (100.0, 4.0)])
-    >>> num_rungs(ladder), [float(one.nbeta) for one in rungs_of(ladder)], ladder.center_gradient.tolist()
-    (2, [10.0, 100.0], [[-1.0, -1.0], [-0.5, -0.5]])
+    >>> num_rungs(ladder), [float(one.nbeta) for one in rungs_of(ladder)], ladder.localization.tolist()
+    (2, [10.0, 100.0], [[1.0], [4.0]])
 
     Raises:
         ValueError: nβ or γ is not positive.

@@ -22,7 +22,7 @@ class Metric(eqx.Module):
     """
 
     scales: Float[Array, "d"]
-    bases: tuple[tuple[Float[Array, "rows rows"] | None, Float[Array, "columns columns"] | None], ...]
+    bases: tuple[tuple[Float[Array, "_ _"] | None, Float[Array, "_ _"] | None], ...]
     shapes: tuple[tuple[int, int], ...] = eqx.field(static=True)
 
     def inverse_root(self, v: Float[Array, "d"]) -> Float[Array, "d"]:

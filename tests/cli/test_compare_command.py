@@ -9,7 +9,7 @@ from llc import checkpoints
 def test_two_checkpoints_in_tables_a_file_and_a_picture(workplace, llcoef):
     checkpoints.save(workplace / "step_000200.npz", {"w": np.full(2, 0.1, np.float32)}, step=200)
     both = ("step_000100.npz", "step_000200.npz")
-    flags = ("--localization", "1", "--no-integrate", "--max-gradient-evaluations", "1e8")
+    flags = ("--localization", "1", "--no-integrate", "--max-gradient-evaluations", "2e7")
     status, out, _ = llcoef("compare", "problem.py", *both, *flags, "--out", "all.json", "--plot", "both.png")
     assert status == 0
     assert out.startswith("2 models\nstep_000100.npz: λ̂ ")

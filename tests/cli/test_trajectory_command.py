@@ -9,7 +9,7 @@ import pytest
 
 from llc import checkpoints
 
-FLAGS = ("--kernel", "hmc", "--step-size", "0.5", "--num-draws", "100", "--localization", "1")
+FLAGS = ("--kernel", "mala", "--step-size", "0.02", "--num-draws", "100", "--localization", "1")
 
 
 def save(folder, step):

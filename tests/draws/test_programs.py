@@ -11,7 +11,6 @@ from llc.draws import programs
 from llc.posterior.ladder import ladder_of, rungs_of
 
 KERNELS = {
-    "one step size": llc.samplers.SGLD(step_size=1e-2),
     "a ladder": llc.samplers.SGLD(step_size=[1e-2, 5e-3]),
     "anchored": llc.samplers.SGLD(step_size=1e-2, gradient="anchored"),
     "adapting": llc.samplers.PreconditionedSGLD(step_size=1e-2),

@@ -5,7 +5,7 @@ import numpy as np
 import llc
 
 SETTINGS = {
-    "kernel": llc.samplers.HMC(0.5, gradient="full"),
+    "kernel": llc.samplers.MALA(0.08),
     "localization": 10.0,
     "num_warmup": 50,
     "num_draws": 200,
