@@ -94,7 +94,7 @@ known, unknown = (
 # Each leaf of the weights may wander by the root mean square that it has at the last checkpoint, the same at all steps.
 
 # %%
-trajectory = llc.trajectory(problem, checkpoints, num_warmup=50, num_draws=100, progress=False)
+trajectory = llc.trajectory(problem, checkpoints, num_warmup=50, num_draws=60, progress=False)
 frame = trajectory.to_dataframe()
 values, errors = frame["llc"].to_numpy(), frame["std_error"].to_numpy()
 print(frame[["step", "llc", "std_error", "loss", "test_loss", "verdicts"]].to_string())
@@ -126,7 +126,7 @@ print(f"from step {STEPS[memorised]} to {STEPS[last]} λ̂ moves by {fall.value:
 ends = {STEPS[place]: checkpoints[STEPS[place]] for place in (memorised, last)}
 closer = {
     radius: llc.trajectory(
-        problem, ends, localization=llc.Relative(radius), num_warmup=100, num_draws=100, progress=False
+        problem, ends, localization=llc.Relative(radius), num_warmup=50, num_draws=60, progress=False
     )
     for radius in RADII
 }

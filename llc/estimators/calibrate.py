@@ -233,11 +233,9 @@ def _sweeps(
     """
     share, nbeta = budget / (2 * len(_FACTORS) + 1), float(posterior.nbeta)
     sizes = calibration.CAUTION * 4 / calibration.curvature_at_center(posterior) * np.array(_STEP_FACTORS)
-    exchange = isinstance(kernel, ReplicaExchange)
-    highest = _FACTORS[-1]
-    pairs = list(
-        dict.fromkeys([*((1.0, f) for f in _FACTORS), *((f, 1.0) for f in _FACTORS if not exchange or f == highest)])
-    )
+    exchange, highest = isinstance(kernel, ReplicaExchange), _FACTORS[-1]
+    over_nbeta = (highest,) if exchange else _FACTORS
+    pairs = list(dict.fromkeys([*((1.0, f) for f in _FACTORS), *((f, 1.0) for f in over_nbeta)]))
     of_pair = {"kernel": kernel, "max_gradient_evaluations": 2 * len(_FACTORS) * share / len(pairs)}
     where = [(by_nbeta * nbeta, scaled(localization, by_gamma)) for by_nbeta, by_gamma in pairs]
     results = dict(zip(pairs, estimates_at(posterior.problem, params, where, **of_pair, **settings), strict=True))

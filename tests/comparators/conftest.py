@@ -37,4 +37,4 @@ def params(regression):
 
 @pytest.fixture(scope="session")
 def comparison(regression, problem, params):
-    return llc.compare(problem, params, localization=regression.gamma, progress=False)
+    return llc.compare(problem, params, localization=regression.gamma, num_draws=1500, progress=False)
