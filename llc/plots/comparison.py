@@ -7,12 +7,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from llc.plots.colors import BLUE, GREEN, VERMILLION
 
 _MARKERS = "osD^vP*X"
 _TWO_SIDED = 1.96
 _WIDE = 20.0  # values further apart than this are read on a logarithmic scale
+_FEW_DECADES = 300.0  # which up to here has room for the numbers between powers of ten
 
 
 def plot_comparison(
@@ -60,6 +62,10 @@ def plot_rows(axes: Axes, rows: Sequence[Any], truth: str, unit: str) -> None:
         axes.axvline(value, color=GREEN, linewidth=1)
     if values.max() > _WIDE * values.min() > 0:
         axes.set_xscale("log")
+        few = values.max() < _FEW_DECADES * values.min()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{unit} (band: 95 %)" if truth in names else unit)
 
 
