@@ -110,7 +110,7 @@ def measured_metric(
         return (Metric(scales, found, shapes), jnp.where((part == 2) & _seen(curvature), curvature, norms)), None
 
     begin = Metric(jnp.ones(d), bases, shapes), jnp.zeros(d)
-    (metric, curvature), _ = jax.lax.scan(look, begin, jnp.arange(0 if whole else 1, 3))
+    (metric, curvature), _ = jax.lax.scan(look, begin, jnp.arange(0 if jax.tree.leaves(bases) else 1, 3))
     return eqx.tree_at(lambda m: m.scales, metric, jax.lax.rsqrt(1.0 + posterior.nbeta * curvature))
 
 

@@ -39,14 +39,25 @@ def test_its_settings_give_an_estimate(calibration):
     assert abs(estimate.value - EXACT) < 4 * estimate.std_error
 
 
-def test_the_sweeps_follow_the_closed_form(calibration):
+def assert_closed_forms(sweeps):
     for name, at in {
         "nbeta": lambda f: 0.5 * np.sum(100 * f * HESSIAN / (100 * f * HESSIAN + 1)),
         "localization": lambda f: 0.5 * np.sum(100 * HESSIAN / (100 * HESSIAN + f)),
     }.items():
-        for factor, mean in calibration.sweeps[name].items():
+        for factor, mean in sweeps[name].items():
             assert abs(mean.value - at(factor)) < 4 * mean.std_error, (name, factor)
             assert mean.std_error < 0.1 * at(factor)
+
+
+def test_the_sweeps_of_a_kernel_of_one_temperature_follow_the_closed_form():
+    found = llc.calibrate(PROBLEM, jnp.zeros(3), kernels=[SGLD()], max_gradient_evaluations=2e8, **SETTINGS)
+    assert_closed_forms(found.sweeps)
+    assert [len(sweep) for sweep in found.sweeps.values()] == [5, 5, 5]
+
+
+def test_the_sweeps_follow_the_closed_form(calibration):
+    assert_closed_forms(calibration.sweeps)
+    for name in ("nbeta", "localization"):
         low, high = calibration.plateaus[name]
         assert 0.1 < low <= 1.0 <= high < 10.0  # λ̂ moves by far more than its error at both ends
     assert len(calibration.sweeps["step_size"]) == 5
